@@ -1,0 +1,1 @@
+"""The guard: the only process that opens the base's serial port. Standard library and pyserial only."""
