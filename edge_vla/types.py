@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "STILL", "ActionType", "Base", "Box", "Camera", "Engine", "Feedback", "Frame", "Pose", "Reply", "RobotAction",
-    "Sighting", "Tick", "Twist",
+    "STILL", "ActionType", "Base", "Box", "Camera", "Engine", "Feedback", "Frame", "Look", "Pose", "Reply",
+    "RobotAction", "Sighting", "Twist",
 ]  # fmt: skip
 
 DEFAULT_TURN_RAD = 1.5708  # a quarter turn: the most an action may turn before somebody looks again
@@ -92,28 +92,31 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A target placed in the odometry frame where the robot was when the frame was exposed."""
+    """A target placed in the odometry frame from where the robot was when the frame was exposed."""
 
-    target: str
-    x_m: float
+    x_m: float  # where it touches the floor, nearest side
     y_m: float
-    range_m: float  # from the robot's centre to the nearest point of the target on the floor
+    range_m: float  # from the robot's centre, at capture
     bearing_rad: float  # left positive, at capture
+    half_width_rad: float  # half of the angle it fills
     confidence: float
-    t_capture_ns: int
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
-    """One STEER tick as it is recorded: everything that was known and what was asked of the base."""
+class Look:
+    """What one frame and one reply told: the slow half of the pilot hands it to the fast half."""
 
-    t_ns: int
-    phase: str
-    pose: Pose | None
-    action: RobotAction
+    seq: int  # of the frame
+    t_capture_ns: int
+    t_ready_ns: int
+    evidence_deadline_ns: int  # no motion may rest on this look after it
+    pose: Pose  # at capture
+    text: str
     sighting: Sighting | None = None
-    guard_state: str = ""
-    counts: dict[str, int] = field(default_factory=dict)
+    box: Box | None = None
+    confidence: float = 0.0
+    free_distance_m: tuple[float, ...] | None = None  # per image column, left to right, from under the camera
+    rejected: str = ""  # why the reply was refused, in words
 
 
 class Camera(Protocol):

@@ -1,5 +1,7 @@
 """What crosses the guard's seams. Standard library only; REP-103 axes (x forward, y left, angular_z counter-clockwise)."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,7 +20,7 @@ STILL = Twist()
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where the base was at `t_ns` (host monotonic clock), in the odometry frame."""
+    """Where the base was at `t_ns` (host monotonic clock), in the odometry frame. `yaw_rad` is not wrapped."""
 
     t_ns: int
     x_m: float
@@ -38,8 +40,28 @@ class Feedback:
     rebooted: bool = False  # the base lost its RAM settings: the init sequence must be sent again
 
 
+@dataclass(frozen=True, slots=True)
+class BaseTraits:
+    """What the guard must know about a differential base besides its bytes."""
+
+    track_m: float  # between the wheels
+    max_wheel_mps: float  # the codec refuses more
+    wheel_quantum_mps: float  # the smallest step its frames can say
+    feedback_period_ms: int
+    watchdog_ms: int | None  # the base's own command timeout once configured; None means it has none
+    resync: bytes  # ends a half-written frame without moving anything
+
+
 class Base(Protocol):
     """A base's wire protocol as a pure codec: no I/O, no clock. One file per kind in `edge_vla/bases/`."""
+
+    @property
+    def traits(self) -> BaseTraits: ...
+
+    @property
+    def garbage_bytes(self) -> int:
+        """Bytes received so far that were no part of any line this base is known to send."""
+        ...
 
     def init_frames(self) -> list[bytes]:
         """The frames that configure watchdog and feedback, sent at connect and after every reboot of the base."""

@@ -72,6 +72,10 @@ class World:
         left, right = (float(self.data.qvel[dof]) * self.robot.wheel_radius_m for dof in self._wheel_dofs)
         return left, right
 
+    def turn_rate(self) -> float:
+        """Yaw rate of the body, rad/s."""
+        return float(self.data.qvel[5])
+
     def step(self, dt_s: float) -> None:
         """Advance by `dt_s`, a multiple of the physics step, counting contacts."""
         for _ in range(round(dt_s / self.model.opt.timestep)):

@@ -1,0 +1,207 @@
+"""A robot profile: one TOML file, read once, to frozen and validated models. The defaults are `launch/sim.toml`.
+
+Knows nothing about adapters: whether a `kind` exists is said by `parts.py`, which constructs it.
+"""
+
+from __future__ import annotations
+
+import sys
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from edge_vla.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+__all__ = [
+    "BaseProfile", "CameraProfile", "EngineProfile", "LimitsProfile", "RobotInfo", "RobotProfile", "SteerProfile",
+    "default_profile", "load_profile",
+]  # fmt: skip
+
+ROBOT_PROFILE = Path("launch/robot.toml")  # the operator's own robot, relative to where `run` is started
+SIMULATED_PORT = "sim"  # the simulator opens a pty of its own and hands its path to the guard
+SIMULATED_CAMERA = "simulator"
+LINEAR_CEILING_MPS = 0.5
+ANGULAR_CEILING_RPS = 1.0
+WHEEL_CEILING_MPS = 1.3  # vendor maximum; above 2.0 the Waveshare firmware keeps the old speed and refreshes its timer
+# Wrong ones aim the robot beside its target without a word, so a real robot has to state them.
+MEASURED = {
+    "base": ("kind", "port", "track_m", "max_wheel_mps"),
+    "camera": ("kind", "hfov_deg", "height_m", "pitch_deg", "forward_m"),
+}
+
+Kind = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class _Section(BaseModel):
+    """Strict: no text for numbers, no nan, no unknown key, no change after construction."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class RobotInfo(_Section):
+    """Who the robot is. `domain` decides which engines may drive it."""
+
+    name: str = Field(default="simulated rover", min_length=1, max_length=64)
+    domain: Literal["sim", "real"] = "sim"
+    has_arm: bool = False
+
+
+class BaseProfile(_Section):
+    """The wheels and the wire to them. `port` is a device path, or `sim`."""
+
+    kind: Kind = "waveshare"
+    port: str = Field(default=SIMULATED_PORT, min_length=1)
+    baud: int = Field(default=115200, ge=9600, le=2_000_000)
+    track_m: float = Field(default=0.172, ge=0.05, le=1.0)  # Waveshare UGV Rover, as its firmware has it
+    max_wheel_mps: float = Field(default=0.7, gt=0, le=WHEEL_CEILING_MPS)
+
+
+class CameraProfile(_Section):
+    """The camera and where it sits: `pitch_deg` down positive, `forward_m` from the wheel axis."""
+
+    kind: Kind = SIMULATED_CAMERA
+    width: int = Field(default=320, ge=64, le=3840)
+    height: int = Field(default=240, ge=64, le=2160)
+    fps: int = Field(default=15, ge=5, le=120)  # frames older than 200 ms are refused, so fewer than 5 a second are useless
+    hfov_deg: float = Field(default=70.0, ge=20, le=150)
+    height_m: float = Field(default=0.25, ge=0.02, le=2.0)
+    pitch_deg: float = Field(default=10.0, ge=-30, le=60)
+    forward_m: float = Field(default=0.08, ge=-1.0, le=1.0)
+
+
+class LimitsProfile(_Section):
+    """What the guard enforces. `dec` brakes, so it is never weaker than `acc`."""
+
+    max_linear_mps: float = Field(default=0.35, gt=0, le=LINEAR_CEILING_MPS)
+    max_angular_rps: float = Field(default=1.0, gt=0, le=ANGULAR_CEILING_RPS)
+    acc_linear_mps2: float = Field(default=0.8, gt=0, le=2.0)
+    dec_linear_mps2: float = Field(default=1.5, gt=0, le=3.0)
+    acc_angular_rps2: float = Field(default=4.0, gt=0, le=6.0)
+    dec_angular_rps2: float = Field(default=6.0, gt=0, le=10.0)
+    blind_linear_mps: float = Field(default=0.15, gt=0, le=LINEAR_CEILING_MPS)  # with no source of clear distance
+    ttl_ms: int = Field(default=150, ge=50, le=250)  # silence longer than this is a stop
+
+    @model_validator(mode="after")
+    def _ordered(self) -> LimitsProfile:
+        pairs = (("acc_linear_mps2", "dec_linear_mps2"), ("acc_angular_rps2", "dec_angular_rps2"), ("blind_linear_mps", "max_linear_mps"))
+        for low, high in pairs:
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(f"{low} = {getattr(self, low)} must be at most {high} = {getattr(self, high)}")
+        return self
+
+
+class SteerProfile(_Section):
+    """The fast loop. `stop_at_m` is from the robot's centre to the target's nearest surface."""
+
+    hz: int = Field(default=30, ge=10, le=50)  # 50: the guard's own rate
+    stop_at_m: float = Field(default=0.45, ge=0.25, le=3.0)
+
+
+class EngineProfile(_Section):
+    """What the engine may take from this machine."""
+
+    threads: int = Field(default=1, ge=1, le=64)
+
+
+class RobotProfile(_Section):
+    """One robot, whole. `RobotProfile()` is the simulated rover."""
+
+    robot: RobotInfo = RobotInfo()
+    base: BaseProfile = BaseProfile()
+    camera: CameraProfile = CameraProfile()
+    limits: LimitsProfile = LimitsProfile()
+    steer: SteerProfile = SteerProfile()
+    engine: EngineProfile = EngineProfile()
+
+    @property
+    def simulated(self) -> bool:
+        """True when neither wheels nor camera are real; the operator is told so first."""
+        return self.robot.domain == "sim"
+
+    @model_validator(mode="after")
+    def _one_domain(self) -> RobotProfile:
+        for key, value, simulated in (("base.port", self.base.port, SIMULATED_PORT), ("camera.kind", self.camera.kind, SIMULATED_CAMERA)):
+            if (value == simulated) is not self.simulated:
+                want = f"{simulated!r}" if self.simulated else f"anything but {simulated!r}"
+                raise ValueError(f"robot.domain = {self.robot.domain!r} wants {key} = {want}, got {value!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _measured(self) -> RobotProfile:
+        sections = () if self.simulated else MEASURED.items()
+        missing = [f"{name}.{key}" for name, keys in sections for key in keys if key not in getattr(self, name).model_fields_set]
+        if missing:
+            raise ValueError(f"a real robot has no default for {', '.join(missing)}: measure and write them down")
+        return self
+
+    @model_validator(mode="after")
+    def _steers_within_ttl(self) -> RobotProfile:
+        if self.steer.hz * self.limits.ttl_ms < 2000:  # one lost command must not stop the robot
+            raise ValueError(f"limits.ttl_ms = {self.limits.ttl_ms} must be at least two periods of steer.hz = {self.steer.hz}")
+        return self
+
+
+def load_profile(path: Path | None) -> RobotProfile:
+    """The profile in `path`, or the default robot. Raises ConfigError naming file, key, value and what is allowed."""
+    if path is None:
+        return default_profile()
+    try:
+        with path.open("rb") as file:
+            tables = tomllib.load(file)
+    except OSError as err:
+        raise ConfigError(f"robot profile {path}: {err.strerror}") from err
+    except ValueError as err:  # broken TOML, or bytes that are no UTF-8
+        raise ConfigError(f"robot profile {path} is not TOML: {err}") from err
+    try:
+        return RobotProfile.model_validate(tables)
+    except ValidationError as err:
+        lines = "\n".join(f"  {_explain(problem)}" for problem in err.errors())
+        raise ConfigError(f"robot profile {path}:\n{lines}") from err
+
+
+def default_profile() -> RobotProfile:
+    """`launch/robot.toml` under the current directory when it is there, even if broken; otherwise the simulator."""
+    there = ROBOT_PROFILE.exists() or ROBOT_PROFILE.is_symlink()  # a link to nothing is a broken profile, not none
+    return load_profile(ROBOT_PROFILE) if there else RobotProfile()
+
+
+def _explain(problem: ErrorDetails) -> str:
+    """One validation error as a line: key, value, and what is allowed there."""
+    *where, key = [str(part) for part in problem["loc"]] or [""]
+    model = _model(where)
+    name = f"[{where[0]}] {key}" if where else f"[{key}]"
+    if problem["type"] == "extra_forbidden":
+        allowed = list(model.model_fields)
+        nearest = get_close_matches(key, allowed, n=1, cutoff=0.0)[0]
+        return f"{name} is unknown; the nearest is {nearest!r}, allowed are {', '.join(allowed)}"
+    if problem["type"] == "value_error":  # our own validators say key and value themselves
+        return f"{name} {problem['ctx']['error']}" if key else str(problem["ctx"]["error"])
+    if problem["type"] == "model_type":
+        return f"{name} = {problem['input']!r}: wants a table"
+    return f"{name} = {problem['input']!r}: {_allowed(model, key, problem)}"
+
+
+def _model(where: list[str]) -> type[BaseModel]:
+    section = RobotProfile.model_fields[where[0]].annotation if where else None
+    return section if isinstance(section, type) and issubclass(section, BaseModel) else RobotProfile
+
+
+def _allowed(model: type[BaseModel], key: str, problem: ErrorDetails) -> str:
+    """What a field accepts, read off its own declaration so that message and check cannot differ."""
+    field = model.model_fields[key]
+    words = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+    bounds = [f"{words[name]} {getattr(rule, name)}" for rule in field.metadata for name in words if hasattr(rule, name)]
+    if not bounds:
+        return problem["msg"]
+    kind = "an integer" if field.annotation is int else "a number"
+    return f"wants {kind} {' and '.join(bounds)}"

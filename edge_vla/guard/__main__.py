@@ -1,0 +1,59 @@
+"""`python -m edge_vla.guard --link-fd N`: the guard process. Settings come as one JSON line on stdin."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import signal
+import socket
+import sys
+import time
+from types import FrameType
+
+from edge_vla.bases import make_base
+from edge_vla.bases.port import Port
+from edge_vla.errors import EdgeVLAError
+from edge_vla.guard.control import Event
+from edge_vla.guard.core import Guard
+from edge_vla.guard.loop import Loop
+from edge_vla.guard.settings import GuardSettings
+from edge_vla.guard.system import EventLog, WorkerWatch, claim_priority
+
+EXIT_REFUSED = 2
+
+
+def main() -> int:
+    """Run a guard; its exit code says whether zero was confirmed at the end."""
+    parser = argparse.ArgumentParser(prog="python -m edge_vla.guard", description="Started by the worker, not by hand.")
+    parser.add_argument("--link-fd", type=int, required=True, help="inherited end of the worker's SOCK_SEQPACKET pair")
+    args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the worker's to handle
+    try:
+        return _serve(GuardSettings.from_json(sys.stdin.readline()), socket.socket(fileno=args.link_fd))
+    except (EdgeVLAError, OSError) as err:
+        sys.stderr.write(f"guard: {err}\n")
+        return EXIT_REFUSED
+
+
+def _serve(settings: GuardSettings, link: socket.socket) -> int:
+    base = make_base(settings.base, settings.base_options)
+    guard = Guard(
+        base, settings.limits, settings.session,
+        tick_hz=settings.tick_hz, use_gyro=settings.use_gyro, low_battery_v=settings.low_battery_v,
+    )  # fmt: skip
+    worker = WorkerWatch(settings.worker_pid)
+    with link, EventLog(settings.log_path) as log, Port(settings.port, settings.baud, base.traits.resync) as port:
+        loop = Loop(guard, base, port, link, worker, log)
+
+        def leave(_number: int, _frame: FrameType | None) -> None:
+            loop.leave = True
+
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, leave)
+        log.write(Event(time.monotonic_ns(), "start", f"{settings.base} on {settings.port}, {claim_priority()}"))
+        gc.freeze()  # what is here now stays: no collection pass over it in a tick
+        return loop.run(settings.tick_hz)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""The guard's loop: absolute deadlines around the pure core, the port on one side and the link on the other."""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import suppress
+
+from edge_vla.bases.port import Port
+from edge_vla.errors import BaseError
+from edge_vla.guard.control import Event
+from edge_vla.guard.core import Guard, GuardOutput
+from edge_vla.guard.system import EventLog, WorkerWatch, drain
+from edge_vla.guard.types import STILL, Base
+from edge_vla.guard.watch import PortHealth, Worker
+
+EXIT_STILL = 0  # zero was confirmed by the wheels
+EXIT_UNCONFIRMED = 3
+
+
+class Loop:
+    """Runs one guard until it has finished. `leave` may be set from a signal handler."""
+
+    def __init__(self, guard: Guard, base: Base, port: Port, link: socket.socket, worker: WorkerWatch, log: EventLog) -> None:
+        self.leave = False
+        self._guard = guard
+        self._base = base
+        self._port = port
+        self._link = link
+        self._worker = worker
+        self._log = log
+        self._health = PortHealth.OK
+        self._link_gone = False
+
+    def run(self, tick_hz: int) -> int:
+        """Tick until the guard has finished; the exit code."""
+        period_ns = 1_000_000_000 // tick_hz
+        due_ns = time.monotonic_ns()
+        try:
+            while not (output := self._tick()).finished:
+                now_ns = time.monotonic_ns()
+                due_ns = max(due_ns + period_ns, now_ns)  # a missed deadline is not caught up in a burst
+                time.sleep((due_ns - now_ns) * 1e-9)
+        except BaseException:
+            self._last_words()  # a bug must not leave the last speed in the base until its watchdog fires
+            raise
+        return EXIT_STILL if output.still else EXIT_UNCONFIRMED
+
+    def _tick(self) -> GuardOutput:
+        packets: list[bytes] = []
+        if not self._link_gone:
+            packets, self._link_gone = drain(self._link)
+        received = self._read()
+        worker = Worker.DEAD if self._link_gone else self._worker.look()
+        output = self._guard.tick(time.monotonic_ns(), packets, received, worker, self._health, leave=self.leave)
+        self._write(output)
+        self._tell(output.status)
+        for event in output.events:
+            self._log.write(event)
+        return output
+
+    def _read(self) -> bytes:
+        if self._health is PortHealth.LOST:
+            return b""
+        try:
+            self._health = PortHealth.BUSY if self._port.busy() else PortHealth.OK
+            return self._port.read()
+        except BaseError as err:
+            self._lose(err)
+            return b""
+
+    def _write(self, output: GuardOutput) -> None:
+        try:
+            if output.flush and self._health is not PortHealth.LOST:
+                self._port.flush()
+            for frame in output.writes:
+                self._port.write(frame)
+        except BaseError as err:
+            self._lose(err)
+
+    def _last_words(self) -> None:
+        with suppress(BaseError):
+            self._port.flush()
+            self._port.write(self._base.encode(STILL))
+
+    def _lose(self, err: BaseError) -> None:
+        self._health = PortHealth.LOST
+        self._log.write(Event(time.monotonic_ns(), "port", str(err)))
+
+    def _tell(self, status: bytes) -> None:
+        """A worker that does not read loses statuses; the newest always carries everything."""
+        try:
+            self._link.send(status, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._link_gone = True

@@ -1,0 +1,77 @@
+"""A decided twist to the frames of this tick: configuration, checked velocity frame, bursts. Knows nothing about why."""
+
+from __future__ import annotations
+
+from edge_vla.errors import UnsafeCommand
+from edge_vla.guard.limits import check_decoded
+from edge_vla.guard.types import STILL, Base, Twist
+from edge_vla.guard.watch import PortHealth
+
+BURST_FRAMES = 3  # zeros tick by tick after a latch: the first may meet a half-written frame
+LATCHED_PERIOD_NS = 100_000_000  # 10 Hz from then on, well inside a 300 ms base watchdog
+INIT_PERIOD_NS = 1_000_000_000  # a base that boots for seconds loses what it is sent meanwhile
+NEVER_NS = 1 << 62
+
+
+class Writer:
+    """Remembers what the base was told last. `applied` is decoded from the bytes, not from the wish."""
+
+    def __init__(self, base: Base, max_wheel_mps: float) -> None:
+        self.applied = STILL
+        self.skipped = False
+        self._base = base
+        self._max_wheel_mps = max_wheel_mps
+        self._zero = base.encode(STILL)
+        if base.decode_command(self._zero) != STILL:
+            raise UnsafeCommand(f"{self._zero!r} is not a stop")
+        self._burst = 0
+        self._latched_due_ns = 0
+        self._init_due_ns = 0
+
+    def start_burst(self) -> None:
+        self._burst = BURST_FRAMES
+
+    @property
+    def bursting(self) -> bool:
+        return self._burst > 0
+
+    def init_due(self) -> None:
+        """The base may have lost its settings: send them with the next frame."""
+        self._init_due_ns = 0
+
+    def frame(self, twist: Twist) -> tuple[bytes, Twist]:
+        """The checked frame and the twist it says. Raises UnsafeCommand when the bytes do not say what was wanted."""
+        if twist == STILL:
+            return self._zero, STILL
+        frame = self._base.encode(twist)
+        said = self._base.decode_command(frame)
+        check_decoded(said, twist, self._base.traits, self._max_wheel_mps)
+        return frame, said
+
+    def init_frames(self, now_ns: int, *, answering: bool) -> tuple[bytes, ...]:
+        """The configuration when it is due: once, and every second while the base does not answer."""
+        if not answering:
+            self._init_due_ns = min(self._init_due_ns, now_ns + INIT_PERIOD_NS)
+        if now_ns < self._init_due_ns:
+            return ()
+        self._init_due_ns = NEVER_NS
+        return tuple(self._base.init_frames())
+
+    def silent(self, now_ns: int, *, latched: bool) -> bool:
+        """While latched, most ticks say nothing: three zeros at once, then ten a second."""
+        if not latched:
+            return False
+        if self._burst > 0:
+            self._burst -= 1
+        elif now_ns < self._latched_due_ns:
+            return True
+        self._latched_due_ns = now_ns + LATCHED_PERIOD_NS
+        return False
+
+    def take(self, frame: bytes, said: Twist, port: PortHealth) -> tuple[bytes, ...]:
+        """The frame as this tick's write. A busy port gets only zeros: a queue of old speeds would be driven later."""
+        self.skipped = port is PortHealth.BUSY and said != STILL
+        if self.skipped:
+            return ()
+        self.applied = said
+        return (frame,)

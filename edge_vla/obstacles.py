@@ -1,0 +1,74 @@
+"""What stands around the robot, remembered in the odometry frame, and the heading that leads past it. Pure functions."""
+
+import math
+from dataclasses import dataclass, replace
+
+from edge_vla.geometry import CameraPose, to_odom, to_robot
+from edge_vla.types import Look, Pose
+
+BODY_M = 0.18  # half the robot's diagonal: the half width of the lane it needs
+MARGIN_M = 0.06  # what steering and free distances may be off by
+FORGET_NS = 15_000_000_000
+FAR_M = 2.6  # a free distance beyond this is no obstacle worth remembering, and less exact
+MERGE_M = 0.08
+
+
+@dataclass(frozen=True, slots=True)
+class Obstacles:
+    """Points (odometry frame, m) that were in the way, each with when it was seen."""
+
+    points: tuple[tuple[float, float, int], ...] = ()
+
+    def seen(self, look: Look, camera: CameraPose) -> "Obstacles":
+        """With the edges of the look's free distances; what the look sees through is forgotten."""
+        if look.free_distance_m is None:
+            return self
+        bearings = camera.column_bearings(len(look.free_distance_m))
+        kept = [p for p in self.points if look.t_capture_ns - p[2] < FORGET_NS and not _seen_through(p, look, camera, bearings)]
+        for bearing, free in zip(bearings, look.free_distance_m, strict=True):
+            if free < FAR_M:
+                x, y = to_odom(look.pose, camera.forward_m + free * math.cos(bearing), free * math.sin(bearing))
+                kept = [p for p in kept if math.hypot(p[0] - x, p[1] - y) > MERGE_M]
+                kept.append((x, y, look.t_capture_ns))
+        return replace(self, points=tuple(kept))
+
+    def without(self, x_m: float, y_m: float, radius_m: float) -> "Obstacles":
+        """All but those within `radius_m` of a point: a target is no obstacle on the way to itself."""
+        return replace(self, points=tuple(p for p in self.points if math.hypot(p[0] - x_m, p[1] - y_m) > radius_m))
+
+    def around(self, pose: Pose) -> list[tuple[float, float]]:
+        """Every point in the robot's frame."""
+        return [to_robot(pose, x, y) for x, y, _ in self.points]
+
+
+def _seen_through(point: tuple[float, float, int], look: Look, camera: CameraPose, bearings: list[float]) -> bool:
+    """True if the look's free distance reaches well beyond the point in both columns nearest to it."""
+    x, y = to_robot(look.pose, point[0], point[1])
+    bearing, away = math.atan2(y, x - camera.forward_m), math.hypot(x - camera.forward_m, y)
+    if look.free_distance_m is None or x < camera.forward_m or abs(bearing) > abs(bearings[0]):
+        return False
+    near = sorted(range(len(bearings)), key=lambda k: abs(bearings[k] - bearing))[:2]
+    return min(look.free_distance_m[k] for k in near) > away + 0.35
+
+
+def clear_ahead(points: list[tuple[float, float]], heading_rad: float, reach_m: float) -> float:
+    """How far (m, from the robot's centre) a lane of the robot's width towards `heading_rad` is free, at most `reach_m`."""
+    c, s, lane = math.cos(heading_rad), math.sin(heading_rad), BODY_M + MARGIN_M
+    clear = reach_m
+    for x, y in points:
+        along, across = c * x + s * y, c * y - s * x
+        if along > 0 and abs(across) < lane:
+            clear = min(clear, max(0.0, along - BODY_M * (1 - abs(across) / lane)))
+    return clear
+
+
+def best_heading(points: list[tuple[float, float]], wanted_rad: float, reach_m: float, widest_rad: float = 1.3) -> tuple[float, float]:
+    """(heading, clear distance) nearest to `wanted_rad` whose lane is free for `reach_m`; else the freest for its turn."""
+    best, best_score = (wanted_rad, clear_ahead(points, wanted_rad, reach_m)), -math.inf
+    for k in range(-13, 14):
+        heading = wanted_rad + widest_rad * k / 13
+        clear = clear_ahead(points, heading, reach_m)
+        score = 3.0 * min(clear, reach_m) / reach_m - abs(heading - wanted_rad) - 0.15 * abs(heading)
+        if score > best_score:
+            best, best_score = (heading, clear), score
+    return best

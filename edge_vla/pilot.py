@@ -1,0 +1,66 @@
+"""Goal and camera to safe motion, in two rates. SEE asks the engine about a frame; STEER drives on what was seen last.
+
+    frame + goal ─► prompt ─► engine ─► parse ─► Look        (slow: see)
+    Look + pose  ─► behaviour ─► validate ─► RobotAction     (fast: step, pure)
+
+Knows no clock, no thread and no wire: `run` and the lockstep simulation drive the very same functions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from edge_vla.behaviours import BEHAVIOURS
+from edge_vla.behaviours.state import Inputs, Phase, Plan, State, halt
+from edge_vla.geometry import CameraPose
+from edge_vla.goals import GOALS, Answer, get_vlm_prompt
+from edge_vla.sightings import interpret
+from edge_vla.track import update
+from edge_vla.types import Engine, Frame, Look, Pose, Reply, RobotAction
+from edge_vla.validate import ActionValidator
+
+EVIDENCE_FLOOR_NS = 500_000_000
+EVIDENCE_CEILING_NS = 5_000_000_000
+
+
+def see(engine: Engine, frame: Frame, plan: Plan) -> Reply:
+    """Ask the engine what the goal wants to know about this frame. Raises EngineError."""
+    return engine.ask(frame, prompt_of(plan))
+
+
+def prompt_of(plan: Plan) -> str:
+    """The goal's prompt; goals that ask nothing still need to know the way ahead while they move."""
+    return get_vlm_prompt(plan.goal, plan.target) or "drive"
+
+
+def understand(reply: Reply, frame: Frame, pose: Pose, plan: Plan, timing_ns: tuple[int, int]) -> Look:
+    """The reply as a look: parsed, placed in the odometry frame at `pose`, with the time it may be relied on.
+
+    `timing_ns` is (when the reply was ready, the engine's measured p99 from capture to reply).
+    """
+    ready_ns, p99_ns = timing_ns
+    lasts_ns = min(EVIDENCE_CEILING_NS, max(EVIDENCE_FLOOR_NS, 2 * p99_ns))
+    boxes = GOALS[plan.goal].answer is Answer.BOXES
+    return interpret(reply, frame, (ready_ns, frame.t_capture_ns + lasts_ns), pose, plan.camera, boxes=boxes)
+
+
+def step(state: State, inputs: Inputs, plan: Plan) -> tuple[State, RobotAction]:
+    """One STEER tick: what is known in, the next state and a validated action out. The same inputs give the same action."""
+    if inputs.pose is None or state.phase is Phase.DONE:
+        return state, halt("waiting for odometry" if inputs.pose is None else state.why)
+    look = inputs.look
+    if look is not None and look.seq != state.look_seq:
+        state = notice(state, look, plan)
+    if look is None or inputs.now_ns >= look.evidence_deadline_ns:
+        return state, halt("waiting for a look")
+    state, action = BEHAVIOURS[plan.goal](state, inputs, plan)
+    validator = ActionValidator(plan.max_linear_mps, plan.max_angular_rps)
+    return state, validator.validate_action(action)
+
+
+def notice(state: State, look: Look, plan: Plan) -> State:
+    """Take one new look in: obstacles, and the target if the goal has one."""
+    camera: CameraPose = plan.camera
+    obstacles = state.obstacles.seen(look, camera)
+    track = update(state.track, look, camera, moving=plan.target_moves) if plan.target else None
+    return replace(state, look_seq=look.seq, looks=state.looks + 1, obstacles=obstacles, track=track, words=look.text)

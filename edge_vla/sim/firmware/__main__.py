@@ -1,0 +1,50 @@
+"""`python -m edge_vla.sim.firmware --log runs/x/wheels.jsonl`: a Waveshare base without a world. Prints the path of its tty first."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+
+from edge_vla.sim.firmware.pty import PtyLine
+from edge_vla.sim.firmware.waveshare import WaveshareFirmware
+from edge_vla.sim.firmware.wheels import FirstOrderWheels, WheelLog
+
+STEP_NS = 5_000_000  # 200 Hz: twice what the log promises
+
+
+def main() -> int:
+    """Serve until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m edge_vla.sim.firmware")
+    parser.add_argument("--log", type=Path, required=True, help="where wheels.jsonl goes")
+    parser.add_argument("--baud", type=int, default=115200)
+    parser.add_argument("--tau-s", type=float, default=0.15, help="motor time constant")
+    args = parser.parse_args()
+    stop = []
+
+    def leave(number: int, _frame: FrameType | None) -> None:
+        stop.append(number)
+
+    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGINT, leave)
+    wheels = FirstOrderWheels(tau_s=args.tau_s)
+    with WheelLog(args.log) as log, PtyLine(WaveshareFirmware(wheels, log), args.baud) as line:
+        sys.stdout.write(line.path + "\n")
+        sys.stdout.flush()
+        last_ns = due_ns = time.monotonic_ns()
+        while not stop:
+            now_ns = time.monotonic_ns()
+            wheels.advance((now_ns - last_ns) * 1e-9)
+            log.write(now_ns, wheels.speeds())
+            line.pump(now_ns)
+            last_ns = now_ns
+            due_ns = max(due_ns + STEP_NS, now_ns)
+            time.sleep((due_ns - now_ns) * 1e-9)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

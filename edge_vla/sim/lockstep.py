@@ -1,0 +1,162 @@
+"""A run without wall time: the same pilot, guard and firmware on a virtual clock. The same seed gives the same run, bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from edge_vla.bases import make_base
+from edge_vla.behaviours.state import Plan
+from edge_vla.drive import Seeing, Steering, Tick, latched, pose_at
+from edge_vla.errors import EngineError
+from edge_vla.guard.client import GuardClient
+from edge_vla.guard.core import Guard
+from edge_vla.guard.limits import Limits
+from edge_vla.sim.eye import Eye, SensorNoise
+from edge_vla.sim.firmware.waveshare import WaveshareFirmware
+from edge_vla.sim.plant import MotorWheels, Sensors
+from edge_vla.sim.truth import Truth, true_view
+from edge_vla.sim.world import World
+from edge_vla.types import Engine, Frame, Look, Pose, Reply
+
+MOTOR_STEP_S = 0.004
+GUARD_NS = 20_000_000
+FRAME_AGE_NS = 10_000_000  # exposure to arrival: what a camera and its driver add
+SESSION = 1
+
+
+@dataclass(slots=True)
+class LocalWire:
+    """The guard's datagrams without a socket."""
+
+    packets: list[bytes] = field(default_factory=list)
+    statuses: list[bytes] = field(default_factory=list)
+
+    def push(self, data: bytes) -> bool:
+        self.packets.append(data)
+        return True
+
+    def pull(self) -> list[bytes]:
+        taken, self.statuses = self.statuses, []
+        return taken
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A reply that is still on its way."""
+
+    frame: Frame
+    reply: Reply
+    ready_ns: int
+
+
+class Lockstep:
+    """World, firmware, guard and pilot, advanced together. `mover` may move things before each guard tick."""
+
+    def __init__(
+        self, world: World, plan: Plan, make_engine: Callable[[Lockstep], Engine], *, latency_ms: int, limits: Limits,
+        steer_hz: int = 30, fps: int = 15, seed: int = 0, mover: Callable[[World, float], None] | None = None,
+    ) -> None:  # fmt: skip
+        self.world, self.plan, self.mover = world, plan, mover
+        self.now_ns = 1_000_000_000  # zero means "never" in more than one protocol
+        self.eye = Eye(world.model)
+        self._noise = SensorNoise(world.room.seed * 7 + seed)
+        self._wheels, sensors = MotorWheels(world), Sensors(world, world.room.seed * 7 + seed)
+        self._firmware = WaveshareFirmware(self._wheels, measure=sensors.encoders, gyro=sensors.gyro)
+        self._guard = Guard(make_base("waveshare", {"track_m": world.robot.track_m}), limits, SESSION, use_gyro=True)
+        self._wire = LocalWire()
+        client = GuardClient(self._wire, SESSION, lambda: self.now_ns)
+        self.steering = Steering(client, plan, ttl_ms=150)
+        self.engine = make_engine(self)
+        self.seeing = Seeing(self.engine, plan, client.poses.at)
+        self._latency_ns, self._steer_ns, self._frame_ns = latency_ms * 1_000_000, 1_000_000_000 // steer_hz, 1_000_000_000 // fps
+        self._steer_due_ns = self._guard_due_ns = self._frame_due_ns = self.now_ns
+        self._frame: Frame | None = None
+        self._pending: Pending | None = None
+        self._seq = 0
+        self.look: Look | None = None
+        self.truths: dict[int, Truth] = {}
+        self.ticks: list[Tick] = []
+        self.trail: list[Pose] = []
+        self.keep: Callable[[Frame, Look], None] | None = None
+
+    def close(self) -> None:
+        self.eye.close()
+
+    def truth_of(self, seq: int) -> Truth | None:
+        """What the simulator knows about a frame (for the oracle)."""
+        return self.truths.get(seq)
+
+    @property
+    def elapsed_s(self) -> float:
+        return (self.now_ns - 1_000_000_000) * 1e-9
+
+    def run(self, timeout_s: float) -> str:
+        """Until the pilot is done, a fault is latched or the time is over: "reached", "not_found", "fault" or "timeout"."""
+        while self.elapsed_s < timeout_s:
+            self.advance()
+            if latched(self.steering.guard.status):
+                return "fault"
+            if self.steering.done:
+                self._settle()
+                return self.steering.state.outcome
+        return "timeout"
+
+    def advance(self) -> None:
+        """One motor step of everything that is due."""
+        if self.now_ns >= self._frame_due_ns:
+            self._frame_due_ns += self._frame_ns
+            self._frame = None  # a new exposure; it is rendered only if somebody looks
+        if self.now_ns >= self._guard_due_ns:
+            self._guard_due_ns += GUARD_NS
+            self._tick_guard()
+        self._see()
+        if self.now_ns >= self._steer_due_ns:
+            self._steer_due_ns += self._steer_ns
+            self.ticks.append(self.steering.tick(self.now_ns, self.look))
+        self._wheels.advance(MOTOR_STEP_S)
+        self.now_ns += round(MOTOR_STEP_S * 1e9)
+        self._firmware.step(self.now_ns)
+
+    def _tick_guard(self) -> None:
+        if self.mover is not None:
+            self.mover(self.world, self.elapsed_s)
+        packets, self._wire.packets = self._wire.packets, []
+        out = self._guard.tick(self.now_ns, packets, self._firmware.read(self.now_ns))
+        for frame in out.writes:
+            self._firmware.feed(frame, self.now_ns)
+        self._wire.statuses.append(out.status)
+        self.trail.append(replace(self.world.pose(), t_ns=self.now_ns))
+
+    def _see(self) -> None:
+        """Deliver a reply that is due; then, if the engine is free, give it the newest frame."""
+        if self._pending is not None and self.now_ns >= self._pending.ready_ns:
+            pending, self._pending = self._pending, None
+            self.look = self.seeing.understand(pending.reply, pending.frame, pending.ready_ns)
+            if self.keep is not None:
+                self.keep(pending.frame, self.look)
+        if self._pending is None and pose_at(self.steering.guard.poses, self.now_ns) is not None and self._frame is None:
+            self._frame = self._expose()
+            reply = self.seeing.ask(self._frame)
+            self._pending = Pending(self._frame, reply, self.now_ns + FRAME_AGE_NS + self._latency_ns)
+
+    def _expose(self) -> Frame:
+        """Render the moment. The truth is rendered only for engines that ask for it."""
+        self._seq += 1
+        self.world.settle()
+        self.truths = {self._seq: true_view(self.world, self.eye, self.plan.camera)} if self.wants_truth else {}
+        return Frame(self._noise(self.eye.rgb(self.world.data)), self.now_ns, self._seq)
+
+    @property
+    def wants_truth(self) -> bool:
+        from edge_vla.sim.truth import OracleEngine
+
+        return isinstance(self.engine, OracleEngine)
+
+    def _settle(self) -> None:
+        """Let the robot come to rest, with the pilot done and the guard still ticking."""
+        for _ in range(150):
+            self.advance()
+            if max(abs(v) for v in self.world.wheel_speeds()) < 0.005:
+                return
+        raise EngineError("the robot did not come to rest within 0.6 s of a stop")
