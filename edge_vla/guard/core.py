@@ -138,7 +138,7 @@ class Guard:
         if lifetimes.command is None or self.control.state is GuardState.SOFT_STOP:
             return STILL
         was_held = lifetimes.held
-        expiry = lifetimes.expiry(now_ns, self._writer.applied, self.odometry.poses)
+        expiry = lifetimes.expiry(now_ns, self._writer.applied, self.odometry)
         self.control.counts[Count.BUDGET_STOPS] += lifetimes.held and not was_held
         if expiry in (Expiry.TTL, Expiry.EVIDENCE):
             self.control.soft_stop(now_ns, StopCause.TTL if expiry is Expiry.TTL else StopCause.EVIDENCE)

@@ -7,7 +7,7 @@ from enum import Enum
 
 from edge_vla.guard.limits import Limits, stopping_distance
 from edge_vla.guard.link import Command, Count, Refused
-from edge_vla.guard.odometry import PoseHistory
+from edge_vla.guard.odometry import Odometry, PoseHistory
 from edge_vla.guard.types import STILL, Twist
 
 TTL_CEILING_MS = 500
@@ -81,7 +81,7 @@ class Lifetimes:
         command = self.command
         return command is not None and self._outlived(command, now_ns) is Expiry.NOTHING
 
-    def expiry(self, now_ns: int, applied: Twist, poses: PoseHistory) -> Expiry:
+    def expiry(self, now_ns: int, applied: Twist, odometry: Odometry) -> Expiry:
         """What stops the current command now. A zero command, or none, has nothing that could run out."""
         command = self.command
         if command is None or command.twist == STILL:
@@ -89,7 +89,7 @@ class Lifetimes:
         outlived = self._outlived(command, now_ns)
         if outlived is not Expiry.NOTHING:
             return outlived
-        self.held = self.held or self._used_up(command.twist, applied, poses.since(self._t_capture_ns, now_ns))
+        self.held = self.held or self._used_up(now_ns, command.twist, applied, odometry)
         return Expiry.BUDGET if self.held else Expiry.NOTHING
 
     def _outlived(self, command: Command, now_ns: int) -> Expiry:
@@ -97,11 +97,12 @@ class Lifetimes:
             return Expiry.EVIDENCE
         return Expiry.TTL if now_ns > _expires_ns(command) else Expiry.NOTHING
 
-    def _used_up(self, wanted: Twist, applied: Twist, used: tuple[float, float]) -> bool:
+    def _used_up(self, now_ns: int, wanted: Twist, applied: Twist, odometry: Odometry) -> bool:
         """Counts what braking will still use, so that a budget bounds where the robot ends, not where it starts to brake."""
-        limits = self._limits
-        turn_rad = used[0] + stopping_distance(applied.angular_z, limits.dec_radps2, limits.reaction_s)
-        travel_m = used[1] + stopping_distance(applied.linear_x, limits.dec_mps2, limits.reaction_s)
+        limits, measured = self._limits, odometry.measured or STILL
+        turn_rad, travel_m = odometry.poses.since(self._t_capture_ns, now_ns)
+        turn_rad += stopping_distance(measured.angular_z, applied.angular_z, limits.dec_radps2, limits.reaction_s)
+        travel_m += stopping_distance(measured.linear_x, applied.linear_x, limits.dec_mps2, limits.reaction_s)
         turning, travelling = wanted.angular_z != 0.0, wanted.linear_x != 0.0
         return (turning and turn_rad >= self._max_turn_rad) or (travelling and travel_m >= self._max_travel_m)
 

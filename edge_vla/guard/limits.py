@@ -12,6 +12,7 @@ SPEED_CEILING_MPS = 0.5  # DESIGN §4
 TURN_CEILING_RADPS = 1.0  # DESIGN §4
 HARD_RANGE = 2.0  # times a limit; more is evidence of a broken parser, not a wish
 DT_MAX_S = 0.1  # a stalled loop must not buy a big step
+CLEAR_MARGIN_M = 0.05  # braking along the bound, motor and reports lag by up to 25 mm (tests/guard)
 STILL_MPS = 0.02  # below this a wheel counts as stopped
 ROUNDING = 1e-6  # of a quantum: 0.3344 held as 0.33439999999999998 is not 0.3343
 CHECK_SLACK = 1.01  # of a quantum: a truncated wheel may differ by one whole quantum, plus rounding
@@ -64,12 +65,12 @@ def check_range(twist: Twist, limits: Limits) -> None:
 def speed_bound_mps(clear_m: float, limits: Limits) -> float:
     """The speed from which the robot still stops within `clear_m` after its reaction time."""
     d, coast = limits.dec_mps2, limits.dec_mps2 * limits.reaction_s
-    return max(0.0, -coast + math.sqrt(coast * coast + 2.0 * d * max(0.0, clear_m)))
+    return max(0.0, -coast + math.sqrt(coast * coast + 2.0 * d * max(0.0, clear_m - CLEAR_MARGIN_M)))
 
 
-def stopping_distance(speed: float, deceleration: float, reaction_s: float) -> float:
-    """What is still driven (or turned) once a stop has been decided, in the unit of `speed` times a second."""
-    return abs(speed) * reaction_s + speed * speed / (2.0 * deceleration)
+def stopping_distance(measured: float, applied: float, deceleration: float, reaction_s: float) -> float:
+    """What is still driven (or turned) once a stop has been decided: the ramp from what was asked, the lag from what is driven."""
+    return abs(measured) * reaction_s + applied * applied / (2.0 * deceleration)
 
 
 def clamp_curvature(twist: Twist, limits: Limits, speed_mps: float | None = None) -> Twist:
@@ -158,7 +159,7 @@ def check_decoded(decoded: Twist, wanted: Twist, traits: BaseTraits, max_wheel_m
     check_finite(decoded)
     wheels = zip(wheels_from_twist(decoded, traits.track_m), wheels_from_twist(wanted, traits.track_m), strict=True)
     for said, meant in wheels:
-        if abs(said - meant) > slack or abs(said) > max_wheel_mps + slack:
+        if not (abs(said - meant) <= slack and abs(said) <= max_wheel_mps + slack):  # so that a nan fails
             raise UnsafeCommand(f"the frame says {decoded}, wanted {wanted} with wheels up to {max_wheel_mps} m/s")
     if decoded.linear_y != 0.0:
         raise UnsafeCommand(f"the frame says {decoded} on a differential base")

@@ -8,7 +8,7 @@ import os
 import queue
 import socket
 import threading
-from pathlib import Path
+from contextlib import suppress
 from types import TracebackType
 
 from edge_vla.errors import ConfigError
@@ -82,9 +82,9 @@ class EventLog:
 
     def __init__(self, path: str | None) -> None:
         self.lost = 0
-        self._lines: queue.Queue[str | None] = queue.Queue(QUEUE_LINES)
+        self._lines: queue.Queue[bytes | None] = queue.Queue(QUEUE_LINES)
         try:
-            self._file = Path(path).open("a", buffering=1, encoding="utf-8") if path else None  # noqa: SIM115 - its thread closes it
+            self._fd = -1 if path is None else os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as err:
             raise ConfigError(f"guard log: {err}") from err
         self._thread = threading.Thread(target=self._run, name="guard-log", daemon=True)
@@ -98,26 +98,28 @@ class EventLog:
 
     def write(self, event: Event) -> None:
         """Hand a line over, or count it as lost."""
+        line = json.dumps({"t_ns": event.t_ns, "event": event.name, "detail": event.detail}) + "\n"
         try:
-            self._lines.put_nowait(json.dumps({"t_ns": event.t_ns, "event": event.name, "detail": event.detail}) + "\n")
+            self._lines.put_nowait(line.encode())
         except queue.Full:
             self.lost += 1
 
     def _run(self) -> None:
         while (line := self._lines.get()) is not None:
-            if self._file is None:
+            if self._fd < 0:
                 continue
             try:
-                self._file.write(line)
+                os.write(self._fd, line)  # unbuffered: what could not be written is not tried again at the end
             except OSError:
                 self.lost += 1
+        if self._fd >= 0:
+            os.close(self._fd)
 
     def close(self) -> None:
         """Give the thread a moment to finish; a stuck disk does not keep the guard."""
-        try:
+        with suppress(queue.Full, queue.Empty):
+            if self._lines.full():
+                self._lines.get_nowait()
+                self.lost += 1
             self._lines.put_nowait(None)
-        except queue.Full:
-            return
         self._thread.join(CLOSE_S)
-        if self._file is not None and not self._thread.is_alive():
-            self._file.close()

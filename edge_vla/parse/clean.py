@@ -194,6 +194,9 @@ def _tokens(folded: str) -> list[str]:
     for token in _TOKEN.findall(folded):
         if token in _NOISE and token not in {"=", "%"}:
             continue
+        if token == "clockwise" and found and found[-1] in {"counter", "anti"}:
+            found[-1] = "counterclockwise"
+            continue
         if "'" in token or token in _SHORT:
             found.extend(_spell_out(token))
         else:

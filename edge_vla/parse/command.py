@@ -39,6 +39,7 @@ class Cue(Enum):
     ALTERNATIVE = "alternative"  # "or turn right"
     CONDITIONAL = "conditional"  # "if the path is clear": nothing here can judge that
     LIMITS = "limits"  # "without turning": a limit on another clause, not a command
+    MANNER = "manner"  # 피해서, 돌면서: how the next clause's command is to be done, or a command if none follows
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,10 @@ class Measure:
 
 
 NO_MEASURE = Measure()
+A_LITTLE = Measure(distance_m=0.2, angle_rad=math.radians(20.0))
+CLEAR, BARE, ASSUMED = 0.9, 0.7, 0.5  # parse confidence: a verb with its way; a way or a quantity alone; a way nobody named
+PER_UNEXPLAINED = 0.1  # less for each word nobody could explain, down to
+LEAST = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,14 @@ class Command:
     negated: bool = False
     cue: Cue = Cue.PLAIN
     sure: float = 0.9
+    assumed: bool = False  # nobody named the way
+    bare: bool = False  # a way without a verb
     words: str = ""
+
+
+def less(sure: float, unexplained: int) -> float:
+    """A parse confidence, lowered for the words nobody could explain."""
+    return max(min(LEAST, sure), sure - PER_UNEXPLAINED * unexplained)
 
 
 def still(kind: ActionType, why: str, sure: float = 0.0) -> RobotAction:

@@ -46,14 +46,14 @@ _ROWS: tuple[tuple[Sense, str], ...] = (
         " start moving, start driving, begin moving, begin driving, drive on, roll on, step on it, continue on, continue moving, continue going,"
         " continue driving",
     ),
-    (replace(_GO, alone=None), "head, keep, stay on, step, take a step, take, inch, creep, crawl, come, rush, race, hurry, keep on, nudge, edge"),
+    (replace(_GO, alone=None), "head, keep, stay on, step, take a step, inch, creep, crawl, come, rush, race, hurry, keep on, nudge, edge"),
     (replace(_GO, way=Way.BACKWARD), "reverse, retreat, back up, back off, back away, back, step back, pull back, withdraw, fall back, move back"),
     (replace(_GO, way=Way.FORWARD), "move up a bit, pull forward, pull ahead, roll forward, forge ahead"),
     (replace(_GO, alone=None, sideways=True), "strafe, sidestep, side step, crab, crabwalk, crab walk, slide, shift, sidle, translate, scoot"),
     (Sense(_A.TURN, Takes.WAY, alone=Way.LEFT), "turn, rotate, spin, pivot, revolve, swivel, twist, yaw, keep turning, keep rotating, start turning,"
         " begin turning, start rotating, begin rotating, continue turning, continue rotating"),
     (Sense(_A.TURN, Takes.WAY), "steer, veer, swerve, bear, curve, swing, hang a, bend, bank, make a, make the, do a, do the, perform a, execute a,"
-        " make one, do one, perform one, take a, take the next, take the first, take another, make another"),
+        " make one, do one, perform one, make another"),
     (
         Sense(_A.TURN, Takes.NOTHING, half_turn=True, way=Way.LEFT),
         "turn around, turn round, turn back, turn about, spin around, rotate around, about face, face the other way, reverse direction, reverse course,"
@@ -69,7 +69,7 @@ _ROWS: tuple[tuple[Sense, str], ...] = (
     ),
     (
         Sense(_A.GRAB, Takes.THING),
-        "grab, grasp, pick, pick up, hold, catch, seize, lift, lift up, fetch, get, collect, retrieve, take hold of, grab hold of, get hold of, clutch,"
+        "grab, grasp, pick, pick up, hold, catch, seize, lift, lift up, fetch, get, take, collect, retrieve, take hold of, grab hold of, get hold of, clutch,"
         " grip, bring, pinch, snatch, scoop up",
     ),
     (Sense(_A.GRAB, Takes.NOTHING), "close the gripper, close your gripper, close gripper, close the claw, close your hand"),
@@ -160,7 +160,7 @@ LEAD_INS = frozenset(
     | {f"{who} {_BE.get(who, 'is')} {going}" for who in SUBJECTS for going in ("going to", "about to", "to", "supposed to")}
     | {f"{who} {modal}" for who in SUBJECTS for modal in ("have to", "has to", "ought to", "had better", "do", "does")}
     | {"i", "we", "you", "i am", "we are", "robot", "the robot", "the rover"}
-    | {f"{modal} {who}" for modal in ("can", "could", "would", "will") for who in ("you", "you please", "the robot", "we")}
+    | {f"{modal} {who}" for modal in ("can", "could", "would", "will") for who in ("you", "you please")}
     | {"you can", "you could", "you may", "you might", "would you mind", "let us", "let me", "let the robot", "go ahead and", "try to", "try"}
     | {"make sure to", "make sure you", "make sure that you", "be sure to", "remember to", "feel free to", "start by", "begin by", "start to"}
     | {"begin to", "continue to", "proceed to", "continue", "start", "begin", "go and", "come and", "i want to", "i want you to", "i need you to"}
@@ -169,7 +169,7 @@ LEAD_INS = frozenset(
     | {"it would be best to", "it is better to", "the best option is to", "better", "you had better", "do not hesitate to", "do not forget to"}
     | {"never forget to", "do not be afraid to", "it is time to", "time to", "your task is to", "the task is to", "your job is to", "my plan is to"}
     | {"the plan is to", "have the robot", "make the robot", "get the robot to", "tell the robot to", "command the robot to", "you want to", "do"}
-    | {"it is safe to", "all you need to do is", "what you should do is", "order to", "to"}
+    | {"it is safe to", "all you need to do is", "what you should do is"}
 )  # fmt: skip
 ANSWER_NOUNS = frozenset("action move step command answer option choice decision instruction maneuver response output".split())
 LONGEST_LEAD_IN = max(len(phrase.split()) for phrase in LEAD_INS)
@@ -206,8 +206,16 @@ FINITE = frozenset(
 )
 ROBOT_NOUNS = frozenset("robot rover vehicle base body yourself wheels itself car chassis bot platform".split())
 TURN_NOUNS = frozenset("turn turns exit path route way fork lane corridor hallway road passage branch side hand direction".split())
+NOT_TAKEN = frozenset("photo picture break look seat nap video screenshot image shot photograph care note".split())
+NOUNS_TOO = frozenset("rest park freeze pause idle brake cancel abort quit enough".split())  # "park bench", "the rest of the room"
+SIGNS = frozenset("sign signs light lights lamp button line".split())  # "stop sign ahead"
 PICTURE_NOUNS = frozenset("image picture photo photograph scene frame view screenshot camera".split())
 PURPOSES = frozenset(
     "avoid find reach get see look approach grab pick take search locate dodge evade bypass face make keep let allow continue go move turn be have"
     " check ensure prevent clear pass align center centre follow explore inspect stop not enter escape return navigate".split()
 )
+
+
+def is_adverb(word: str) -> bool:
+    """ "probably", "gradually": they say how, and how is not what."""
+    return word.endswith("ly") and len(word) > 4 and word not in HEADS

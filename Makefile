@@ -1,0 +1,108 @@
+# One word for each thing people and CI do here; `make help` lists them. Options for the tool behind a target: ARGS="...".
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+# One engine extra, never two: `make setup EXTRAS=gpu,sim` on x86 with CUDA.
+EXTRAS ?= cpu,sim
+# pip options for torch alone, for example an index of CPU builds.
+TORCH_ARGS ?=
+# Training data: one shard is 12 rooms, 40 views of each.
+SHARDS ?= 64
+ARGS ?=
+
+PY := $(VENV)/bin/python
+# -qq: errors only; what is being installed is said by the lines below.
+PIP := $(PY) -m pip -qq --disable-pip-version-check install
+# torch goes in first and by itself: any range that another package states would fetch the newest CUDA build.
+TORCH := $(shell sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' setup.py)
+
+comma := ,
+RUNTIME := $(VENV)/.runtime-$(subst $(comma),-,$(EXTRAS))
+LEARN := $(VENV)/.learn
+TOOLS := $(VENV)/.tools
+GL := $(VENV)/.gl
+
+.PHONY: help setup setup-learn run test check lint types format safety evaluate train-default export-default wheel clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(RUNTIME) $(GL)  ## .venv with the runtime: camera, engine, guard, simulator; no torch
+	@echo "ready: make run"
+
+setup-learn: $(LEARN) $(GL)  ## adds training and export (torch)
+	@echo "ready: make train-default, make export-default"
+
+run: $(RUNTIME) $(GL)  ## the robot finds a cup; ARGS="--target ball --seed 7"
+	@$(PY) -m edge_vla.run --goal find_object --target cup $(ARGS)
+
+test: $(LEARN) $(TOOLS) $(GL)  ## every test that needs no Jetson; ARGS="tests/guard -k clamp"
+	$(PY) -m pytest -m "not jetson" $(ARGS)
+
+check: lint types safety test  ## what CI runs
+
+lint: $(TOOLS)  ## ruff: rules and format
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: $(LEARN) $(TOOLS)  ## mypy strict
+	$(PY) -m mypy
+
+format: $(TOOLS)  ## rewrite the code as `make lint` wants it
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+safety: $(LEARN) $(TOOLS)  ## the limits' tests must run every branch of the limits
+	$(PY) -m coverage run -m pytest -q -m "not deadline and not slow" tests/guard
+	$(PY) -m coverage report --include=edge_vla/guard/limits.py --fail-under=100
+
+evaluate: $(RUNTIME) $(GL)  ## closed-loop evaluation in held-out rooms; ARGS="--engine oracle --episodes 20"
+	@$(PY) -m edge_vla.evaluate --goal find_object --episodes 100 --seed 1000000 $(ARGS)
+
+train-default: $(LEARN) $(GL)  ## render rooms and train the default engine; each step resumes where it stopped
+	$(PY) -m edge_vla.learn.data.shards data/train --shards $(SHARDS)
+	$(PY) -m edge_vla.learn.data.shards data/validation --shards 3 --validation
+	$(PY) -m edge_vla.learn.finder.train --data data/train --out training/finder $(ARGS)
+
+export-default: $(LEARN)  ## the trained weights to engines/default
+	$(PY) -m export $(ARGS)
+
+wheel: $(RUNTIME)  ## dist/edge_vla-*.whl
+	rm -rf build dist  # modules that were renamed linger in build and would be packed
+	$(PY) -m pip --disable-pip-version-check --quiet wheel --no-deps --wheel-dir dist .
+	rm -rf build
+	@ls dist
+
+clean:  ## build outputs and caches; keeps .venv, runs, data and engines
+	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +
+
+$(PY):
+	@command -v $(PYTHON) >/dev/null || { echo "setup: no '$(PYTHON)' here; install Python 3.10 or newer, or name one: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = "%d.%d" % sys.version_info[:2]; sys.exit(0 if sys.version_info >= (3, 10) else "setup: $(PYTHON) is Python " + v + ", want 3.10 or newer; name another: make PYTHON=python3.12")'
+	@echo "setup: creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "setup: $(PYTHON) cannot make virtual environments; on Debian, Ubuntu and JetPack: apt-get install python3-venv" >&2; exit 1; }
+	@$(PIP) --upgrade pip  # the pip of Ubuntu 22.04 loses its way among mujoco's dependencies
+
+$(RUNTIME): setup.py | $(PY)
+	@echo "setup: installing the runtime, edge_vla[$(EXTRAS)] (no torch)"
+	@$(PIP) -e ".[$(EXTRAS)]"
+	@touch $@
+
+$(LEARN): setup.py $(RUNTIME) | $(PY)
+	@echo "setup: installing $(TORCH); its CPU build is 200 MB, its CUDA build several GB"
+	@$(PIP) $(TORCH_ARGS) "$(TORCH)"
+	@echo "setup: installing training and export, edge_vla[learn,export]"
+	@$(PIP) -e ".[$(EXTRAS),learn,export]"
+	@touch $@
+
+$(TOOLS): setup.py $(RUNTIME) | $(PY)
+	@echo "setup: installing the test and lint tools, edge_vla[test,dev]"
+	@$(PIP) -e ".[$(EXTRAS),test,dev]"
+	@touch $@
+
+$(GL): launch/gl.sh $(RUNTIME)
+	@bash launch/gl.sh $(PY)
+	@touch $@

@@ -1,0 +1,1 @@
+"""Engines: one file per runtime, all reading the same bundle."""

@@ -1,0 +1,161 @@
+"""The engine bundle: a folder whose manifest is checked before anything in it is deserialised. Knows no runtime."""
+
+from __future__ import annotations
+
+import hashlib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_vla.errors import ConfigError
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Tensor(_Strict):
+    """A graph's input or output. A shape entry that is a word is a dynamic axis."""
+
+    name: str
+    dtype: Literal["float32", "float16", "int64", "uint8"]
+    shape: list[int | str]
+
+
+class Graph(_Strict):
+    """One ONNX file and its tensors."""
+
+    file: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+
+
+class Preprocess(_Strict):
+    """Frame to network input: resize to (height, width), scale to 0..1, subtract `mean`, divide by `std`."""
+
+    height: int = Field(ge=16, le=4096)
+    width: int = Field(ge=16, le=4096)
+    resize: Literal["area", "bilinear", "bicubic"]
+    colour: Literal["rgb", "bgr"]
+    mean: list[float] = Field(min_length=3, max_length=3)
+    std: list[float] = Field(min_length=3, max_length=3)
+
+
+class Tokens(_Strict):
+    """The rows of the vocabulary that mean something to the host."""
+
+    file: str
+    bos: int
+    eos: int
+    pad: int
+    unk: int
+    newline: int
+    loc_start: int  # the row of <loc0000>; bin k is loc_start + k
+    loc_bins: int
+    words: list[int]  # rows a sentence may be made of
+
+
+class Language(_Strict):
+    """The decoder's shape, for the host that keeps its caches and gathers its embeddings."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+    hidden: int
+    image_tokens: int
+    embeddings: str  # file of the rows (vocab, hidden) float16 as .npy, already scaled
+    max_new_tokens: int
+
+
+class Prompts(_Strict):
+    """What the engine understands; `{thing}` is one of `targets`."""
+
+    detect: str
+    presence: str
+    sentences: list[str]
+
+
+class Calibration(_Strict):
+    """Raw detection confidence p to a frequency of being right: sigmoid(scale * logit(p) + shift), fitted on held-out rooms."""
+
+    scale: float = 1.0
+    shift: float = 0.0
+
+
+class Manifest(_Strict):
+    """What a bundle says of itself."""
+
+    schema_version: Literal[1] = SCHEMA
+    name: str
+    kind: Literal["vlm"]
+    domain: Literal["sim", "real"]
+    backend: Literal["onnx"]
+    precision: Literal["fp32", "fp16", "int8"]
+    graphs: dict[Literal["vision", "lm_step"], Graph]
+    preprocess: Preprocess
+    tokens: Tokens
+    language: Language
+    prompts: Prompts
+    targets: list[str]
+    free_distance_columns: int = 0
+    free_distance_cap_m: float = 0.0
+    calibration: Calibration = Calibration()
+    max_linear_mps: float = Field(gt=0, le=0.5)  # the speed it was evaluated at
+    max_angular_rps: float = Field(gt=0, le=1.0)
+    sha256: dict[str, str]
+    made: dict[str, str | float | int] = {}  # provenance: images seen, parity figures, latency at export
+
+
+class Bundle:
+    """A checked bundle. Opening it reads the manifest and hashes the files; it loads no graph."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manifest = _read_manifest(folder)
+        self._check_files()
+
+    def path(self, name: str) -> Path:
+        """A file of the bundle."""
+        return self.folder / name
+
+    def require_target(self, thing: str) -> None:
+        """Raise ConfigError, with the list of what it knows, for a thing it was not trained on."""
+        known = self.manifest.targets
+        if thing not in known:
+            near = get_close_matches(thing, known, n=1, cutoff=0.6)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ConfigError(f"engine {self.manifest.name!r} does not know {thing!r}{hint} It knows: {', '.join(known)}")
+
+    def _check_files(self) -> None:
+        wanted = {g.file for g in self.manifest.graphs.values()} | {self.manifest.tokens.file, self.manifest.language.embeddings}
+        unsigned = sorted(wanted - set(self.manifest.sha256))
+        if unsigned:
+            raise ConfigError(f"engine {self.folder}: no sha256 for {', '.join(unsigned)}")
+        for name, want in self.manifest.sha256.items():
+            path = self.folder / name
+            if Path(name).name != name:
+                raise ConfigError(f"engine {self.folder}: {name!r} lies outside the bundle")
+            if not path.is_file():
+                raise ConfigError(f"engine {self.folder}: {name} is missing")
+            got = hashlib.sha256(path.read_bytes()).hexdigest()
+            if got != want:
+                raise ConfigError(f"engine {self.folder}: {name} has sha256 {got[:12]}..., the manifest says {want[:12]}...; export it again")
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as err:
+        raise ConfigError(f"engine {folder}: no {MANIFEST} ({err.strerror}); an engine is a folder made by `python -m export`") from err
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as err:
+        first = err.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(f"engine {path}: {where or 'file'}: {first['msg']}, got {str(first['input'])[:80]!r}") from err

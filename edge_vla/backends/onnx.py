@@ -1,0 +1,151 @@
+"""A bundle run by ONNX Runtime. Embedding gather, positions and masks are numpy on the host; graphs do the rest."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from edge_vla.backends.bundle import Bundle
+from edge_vla.backends.decode import decode_choice, decode_detection, decode_words
+from edge_vla.errors import ConfigError, EngineError
+from edge_vla.types import Frame, Reply
+
+RESIZE = {"area": cv2.INTER_AREA, "bilinear": cv2.INTER_LINEAR, "bicubic": cv2.INTER_CUBIC}
+Array = NDArray[np.float32]
+
+
+def session(path: Path, threads: int) -> ort.InferenceSession:
+    """A CPU session whose idle threads sleep: two spinning pools would fight over two cores."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as err:  # onnxruntime raises its own unrelated types, all of them derived from Exception alone
+        raise EngineError(f"{path}: {err}") from err
+
+
+class OnnxEngine:
+    """Answers the bundle's prompts about frames."""
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        m = self.manifest = bundle.manifest
+        self._bundle = bundle
+        self._vision = session(bundle.path(m.graphs["vision"].file), threads)
+        self._step = session(bundle.path(m.graphs["lm_step"].file), threads)
+        self._tokenizer = Tokenizer.from_file(str(bundle.path(m.tokens.file)))
+        self._rows = np.load(bundle.path(m.language.embeddings), allow_pickle=False).astype(np.float32)
+        pre = m.preprocess
+        self._scale = (1 / (255 * np.array(pre.std, np.float32))).astype(np.float32)
+        self._shift = (-np.array(pre.mean, np.float32) / np.array(pre.std, np.float32)).astype(np.float32)
+        self._presence = re.compile(re.escape(m.prompts.presence).replace(re.escape("{thing}"), r"(?:an? )?(?P<thing>.+?)"))
+        self._yes_no = [self._tokenizer.token_to_id(word) for word in ("yes", "no")]
+        self._open(m.language.image_tokens)
+
+    def _open(self, image_tokens: int) -> None:
+        """Buffers of the prefill, reused by every step."""
+        lang = self.manifest.language
+        self._no_past = np.zeros((lang.layers, lang.kv_heads, 0, lang.head_dim), np.float32)
+        self._image_positions = np.arange(image_tokens, dtype=np.int64)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        return tuple(self.manifest.targets)
+
+    def warm_up(self) -> None:
+        """Run every path once, before the first tick."""
+        pre = self.manifest.preprocess
+        grey = Frame(np.full((pre.height, pre.width, 3), 127, np.uint8), 0, 0)
+        self.ask(grey, self.manifest.prompts.detect.format(thing=self.targets[0]))
+        for sentence in self.manifest.prompts.sentences[:1]:
+            self.ask(grey, sentence)
+
+    def ask(self, frame: Frame, prompt: str) -> Reply:
+        """Answer a prompt the manifest lists. Raises ConfigError for a thing or a question it was not trained on."""
+        start = time.perf_counter()
+        kind, thing = self._classify(prompt)
+        tokens, free = self._vision.run(None, {"image": self.preprocess(frame.rgb)})
+        conversation = _Conversation(self, tokens)
+        first = conversation.prefill(self._tokenizer.encode("<bos> " + self._spaced(prompt) + "\n").ids)
+        if not (np.isfinite(first).all() and np.isfinite(free).all()):
+            raise EngineError(f"the engine's output is not finite for {prompt!r}")
+        if kind == "detect":
+            text, confidence = self._detect(first, conversation, thing)
+        elif kind == "presence":
+            row, confidence = decode_choice(first, self._yes_no)
+            text = self._tokenizer.id_to_token(row)
+        else:
+            rows, confidence = decode_words(first, conversation.feed, self.manifest.tokens, self.manifest.language.max_new_tokens)
+            text = self._tokenizer.decode(rows)
+        return Reply(text, confidence, tuple(float(d) for d in free[0]), time.perf_counter() - start)
+
+    def _detect(self, first: Array, conversation: _Conversation, thing: str) -> tuple[str, float]:
+        found = decode_detection(first, conversation.feed, self.manifest.tokens)
+        confidence = found.confidence(self.manifest.calibration)
+        if found.bins is None:
+            return "", confidence
+        return "".join(f"<loc{k:04d}>" for k in found.bins) + f" {thing}", confidence
+
+    def preprocess(self, rgb: NDArray[np.uint8]) -> Array:
+        """(H, W, 3) uint8 to (1, 3, height, width) float32 as the manifest says."""
+        pre = self.manifest.preprocess
+        image = cv2.resize(rgb, (pre.width, pre.height), interpolation=RESIZE[pre.resize])
+        if pre.colour == "bgr":
+            image = image[..., ::-1]
+        return np.ascontiguousarray((image * self._scale + self._shift).transpose(2, 0, 1)[None], dtype=np.float32)
+
+    def _spaced(self, prompt: str) -> str:
+        return prompt.replace("?", " ?").replace("  ", " ")
+
+    def _classify(self, prompt: str) -> tuple[str, str]:
+        """("detect" | "presence" | "sentence", thing)."""
+        detect = self.manifest.prompts.detect.removesuffix("{thing}")
+        if prompt.startswith(detect):
+            kind, thing = "detect", prompt.removeprefix(detect)
+        elif match := self._presence.fullmatch(prompt):
+            kind, thing = "presence", match["thing"]
+        elif prompt in self.manifest.prompts.sentences:
+            return "sentence", ""
+        else:
+            known = ", ".join(repr(p) for p in (self.manifest.prompts.detect, self.manifest.prompts.presence, *self.manifest.prompts.sentences))
+            raise ConfigError(f"engine {self.manifest.name!r} was not trained on {prompt!r}; it answers {known}")
+        self._bundle.require_target(thing)
+        return kind, thing
+
+    def close(self) -> None:
+        """Sessions end with the object."""
+
+
+class _Conversation:
+    """One frame and one prompt: the caches between decoding steps."""
+
+    def __init__(self, engine: OnnxEngine, image_tokens: Array) -> None:
+        self._engine, self._tokens = engine, image_tokens
+        self._keys = self._values = engine._no_past
+
+    def prefill(self, ids: list[int]) -> Array:
+        """Image and prompt in one step. The image sees itself, the prompt sees everything: PaliGemma's prefix."""
+        image, text = self._tokens.shape[1], len(ids)
+        mask = np.zeros((1, 1, image + text, image + text), np.float32)
+        mask[..., :image, image:] = -1e9
+        return self._run(np.concatenate([self._tokens, self._engine._rows[ids][None]], 1), mask)
+
+    def feed(self, row: int) -> Array:
+        """One more row; it sees all before it."""
+        past = self._keys.shape[2]
+        return self._run(self._engine._rows[row][None, None], np.zeros((1, 1, 1, past + 1), np.float32))
+
+    def _run(self, embeddings: Array, mask: Array) -> Array:
+        past = self._keys.shape[2]
+        positions = np.arange(past, past + embeddings.shape[1], dtype=np.int64)[None]
+        feed = {"embeddings": embeddings, "positions": positions, "mask": mask, "past_keys": self._keys, "past_values": self._values}
+        logits, self._keys, self._values = self._engine._step.run(None, feed)
+        return np.asarray(logits[0], dtype=np.float32)

@@ -1,0 +1,165 @@
+"""An English verb's sense and what stands behind it, to one command or none. Knows no clauses and no negation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from edge_vla.parse.command import ASSUMED, BARE, CLEAR, Command, Measure, Way, less
+from edge_vla.parse.english_scan import Noun, Parts, scan
+from edge_vla.parse.english_words import NOT_TAKEN, NOUNS_TOO, PICTURE_NOUNS, SIGNS, TURN_NOUNS, Sense, Takes
+from edge_vla.parse.quantities import merge
+from edge_vla.types import ActionType
+
+ONE_STEP = Measure(distance_m=0.3)
+_LATERAL = (Way.LEFT, Way.RIGHT)
+_ALONG = (Way.FORWARD, Way.BACKWARD)
+_GO = Sense(ActionType.MOVE, Takes.WAY)
+
+
+def build(sense: Sense, head: Sequence[str], rest: Sequence[str]) -> Command | None:
+    """The command of a verb phrase and its complement, or None where it is something else: "move the cup"."""
+    parts = scan(rest, sense.kind)
+    if sense.kind is ActionType.STOP:
+        return _stop(head, rest, parts)
+    if sense.half_turn:
+        return _command(sense.kind, parts, ways=_lateral(parts.ways) or (Way.LEFT,), measure=_half_turn(parts))
+    if sense.kind in {ActionType.MOVE, ActionType.TURN}:
+        return _motion(sense, parts, stepping="step" in head)
+    if sense.kind is ActionType.AVOID:
+        return _avoid(sense, parts)
+    return _thing(sense, head, rest, parts)
+
+
+def build_bare(tokens: Sequence[str], *, alone: bool) -> Command | None:
+    """A direction without a verb: "left", "90 degrees to the right", "straight ahead, slowly"."""
+    parts = scan(tokens, ActionType.MOVE)
+    if not parts.ways or parts.thing or parts.place or parts.away or parts.around or parts.extra or parts.circumstances:
+        return None
+    if list(tokens) == ["right"] and not alone:
+        return None  # "right, move forward"
+    command = _motion(_GO, parts, stepping=False)
+    return replace(command, sure=min(command.sure, BARE), bare=True) if command else None
+
+
+def _stop(head: Sequence[str], rest: Sequence[str], parts: Parts) -> Command | None:
+    if rest and rest[0] in SIGNS:
+        return None
+    if head[0] in NOUNS_TOO and (parts.thing or rest[:1] == ["of"]):
+        return None
+    return Command(ActionType.STOP)
+
+
+def _motion(sense: Sense, parts: Parts, *, stepping: bool) -> Command | None:
+    if parts.away or parts.around:
+        return _around(parts)
+    if parts.thing:
+        return None  # something else is to be moved
+    if stepping and parts.measure.distance_m is None:
+        parts.measure = merge(parts.measure, ONE_STEP)
+    ways = ((sense.way,) if sense.way else ()) + tuple(parts.how) + tuple(parts.ways)
+    lateral, along = _lateral(ways), _along(ways)
+    if sense.sideways or parts.sideways or (stepping and lateral and not along):
+        return _command(ActionType.MOVE, parts, ways=lateral, sideways=True) if lateral else None
+    if sense.kind is ActionType.TURN:
+        return _turn(sense, parts, lateral, along)
+    if along == (Way.BACKWARD,) and parts.place and not sense.way:
+        return _command(ActionType.NAVIGATE, parts, target=parts.place)  # "go back to the door"
+    if along:
+        return _command(ActionType.MOVE, parts, ways=along + lateral, target=parts.place)
+    if lateral:
+        return _command(ActionType.TURN, parts, ways=lateral)  # "go left": a base that cannot strafe turns there
+    if parts.place:
+        return _command(ActionType.NAVIGATE, parts, target=parts.place)
+    if sense.alone and not parts.extra and not parts.circumstances:
+        measured = parts.measure.distance_m is not None or parts.measure.duration_s is not None
+        return _command(ActionType.MOVE, parts, ways=(sense.alone,), sure=BARE if measured else ASSUMED)
+    return None
+
+
+def _turn(sense: Sense, parts: Parts, lateral: tuple[Way, ...], along: tuple[Way, ...]) -> Command | None:
+    if lateral:
+        return _command(ActionType.TURN, parts, ways=lateral)
+    if parts.around_alone or along == (Way.BACKWARD,):
+        return _command(ActionType.TURN, parts, ways=(Way.LEFT,), measure=_half_turn(parts))
+    if parts.place and not along:
+        return _command(ActionType.LOOK, parts, target=parts.place)  # "turn towards the window"
+    measured = parts.measure.angle_rad is not None or parts.measure.bare is not None
+    if along or parts.extra or parts.circumstances or parts.passing or not (measured or sense.alone):
+        return None  # "turn on the light"
+    return _command(ActionType.TURN, parts, ways=(Way.LEFT,), sure=BARE if measured else ASSUMED)
+
+
+def _around(parts: Parts) -> Command:
+    target = parts.away or parts.around
+    return _command(ActionType.AVOID, parts, ways=_lateral(parts.how + parts.ways), side=parts.side, target=target)
+
+
+def _avoid(sense: Sense, parts: Parts) -> Command | None:
+    """With a thing, "left" is where the thing is, unless the verb or "by turning left" says it is the way."""
+    ways = _lateral(parts.ways)
+    if sense.takes is Takes.THING and not (parts.thing or parts.place):
+        return None
+    if parts.thing and parts.thing.only_side:
+        return _command(ActionType.AVOID, parts, side=parts.thing.side)
+    if parts.how or sense.around or not parts.thing:
+        return _command(ActionType.AVOID, parts, ways=_lateral(parts.how) or ways, side=parts.side, target=parts.thing)
+    return _command(ActionType.AVOID, parts, side=parts.side or (ways[0] if ways else None), target=parts.thing)
+
+
+def _thing(sense: Sense, head: Sequence[str], rest: Sequence[str], parts: Parts) -> Command | None:
+    """GRAB, RELEASE, POINT, LOOK and NAVIGATE."""
+    target = parts.thing or parts.place
+    last = target.text.split()[-1] if target and target.text else ""
+    if sense.kind is ActionType.GRAB and head[0] in {"take", "taking"} and (last in NOT_TAKEN or last in TURN_NOUNS or (target and target.only_side) or not target):
+        turning = last not in NOT_TAKEN and target and target.side
+        return _command(ActionType.TURN, parts, ways=(target.side,)) if turning and target and target.side else None
+    if sense.kind is ActionType.LOOK and last in PICTURE_NOUNS:
+        return None  # "looking at the image"
+    if sense.kind is ActionType.GRAB and list(head) == ["pick"] and "up" not in rest:
+        return None
+    if target is None and sense.kind is ActionType.NAVIGATE and parts.ways:
+        return _motion(_GO, parts, stepping=False)  # "navigate left"
+    if target is None and sense.takes in {Takes.THING, Takes.PLACE} and not (sense.kind is ActionType.POINT and parts.ways):
+        return None
+    ways = () if target else tuple(parts.ways)
+    side = parts.side or (_lateral(parts.ways) or (None,))[0] if target else parts.side
+    return _command(sense.kind, parts, ways=ways, side=side, target=target)
+
+
+def _command(
+    kind: ActionType,
+    parts: Parts,
+    *,
+    ways: tuple[Way, ...] = (),
+    side: Way | None = None,
+    target: Noun | None = None,
+    sideways: bool = False,
+    measure: Measure | None = None,
+    sure: float = CLEAR,
+) -> Command:
+    return Command(
+        kind,
+        ways=ways,
+        sideways=sideways,
+        side=side or (parts.side if kind is not ActionType.MOVE else None),
+        target=target.text if target else None,
+        measure=parts.measure if measure is None else measure,
+        pace=parts.pace,
+        sure=less(sure, parts.extra),
+        assumed=sure in {ASSUMED, BARE},
+    )
+
+
+def _half_turn(parts: Parts) -> Measure:
+    """What was said, or 180 degrees."""
+    return parts.measure if parts.measure.angle_rad is not None else merge(parts.measure, Measure(angle_rad=math.pi))
+
+
+def _lateral(ways: Sequence[Way]) -> tuple[Way, ...]:
+    return tuple(way for way in ways if way in _LATERAL)
+
+
+def _along(ways: Sequence[Way]) -> tuple[Way, ...]:
+    return tuple(way for way in ways if way in _ALONG)

@@ -1,0 +1,1 @@
+"""The workshop that turns checkpoints into engine bundles. Run from the checkout; never installed with the package."""

@@ -1,0 +1,104 @@
+"""The wheel: what is in it, what it asks for, and that it runs from a clean environment away from the checkout."""
+
+from __future__ import annotations
+
+import email
+import os
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+NOT_SOURCE = {"build", "dist", "engines", "runs", "data", "training"}  # large, and no part of what setup.py reads
+
+
+def pip(python: Path, *args: str | Path) -> None:
+    command = [python, "-m", "pip", "--quiet", "--disable-pip-version-check", *args]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.fixture(scope="module")
+def wheel(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for entry in checkout.iterdir():
+        if entry.is_dir() and not entry.name.startswith(".") and entry.name not in NOT_SOURCE and entry.suffix != ".egg-info":
+            shutil.copytree(entry, source / entry.name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif entry.is_file():
+            shutil.copy2(entry, source)
+    for name in ("export", "calib", "tests", "docs"):  # what must stay out has to be there to be left out
+        package = source / name
+        package.mkdir(exist_ok=True)
+        (package / "__init__.py").touch()
+    pip(Path(sys.executable), "wheel", "--no-deps", "--wheel-dir", out, source)
+    (built,) = out.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def clean_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh environment with the wheel and its core dependencies from the registry, and nothing else."""
+    home = tmp_path_factory.mktemp("venv")
+    venv.create(home, with_pip=True)
+    python = home / "bin" / "python"
+    pip(python, "install", wheel)
+    return python
+
+
+def run_clean(python: Path, cwd: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    return subprocess.run([python, *args], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+def members(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def test_the_only_top_level_is_edge_vla(wheel: Path) -> None:
+    assert {name.split("/")[0] for name in members(wheel) if ".dist-info/" not in name} == {"edge_vla"}
+
+
+def test_every_module_and_the_type_marker_are_in_it(wheel: Path, checkout: Path) -> None:
+    modules = {str(path.relative_to(checkout)) for path in (checkout / "edge_vla").rglob("*.py")}
+    assert modules | {"edge_vla/py.typed"} <= members(wheel)
+
+
+def test_torch_is_asked_for_by_learn_alone(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = email.message_from_bytes(archive.read(name))
+    requirements = metadata.get_all("Requires-Dist") or []
+    assert metadata["Requires-Python"] == ">=3.10"
+    heavy = [line for line in requirements if line.startswith(("torch", "transformers"))]
+    assert heavy
+    assert all('extra == "learn"' in line.replace("'", '"') for line in heavy)
+    assert not [line for line in requirements if line.startswith(("torchvision", "timm", "open_clip"))]
+
+
+@pytest.mark.slow
+def test_it_imports_from_a_clean_environment(clean_python: Path, tmp_path: Path) -> None:
+    result = run_clean(
+        clean_python, tmp_path, "-W", "error", "-c", "import edge_vla; print(edge_vla.ActionType.MOVE.value, edge_vla.__file__)"
+    )
+    assert result.returncode == 0, result.stderr
+    value, home = result.stdout.split()
+    assert value == "move"
+    assert Path(home).is_relative_to(clean_python.parents[1])
+
+
+@pytest.mark.slow
+def test_the_default_robot_of_a_wheel_is_the_simulator(clean_python: Path, tmp_path: Path) -> None:
+    result = run_clean(clean_python, tmp_path, "-c", "from edge_vla.config import default_profile; print(default_profile().simulated)")
+    assert (result.returncode, result.stdout.strip()) == (0, "True"), result.stderr
+
+
+@pytest.mark.slow
+def test_run_answers_help_from_a_clean_environment(clean_python: Path, tmp_path: Path) -> None:
+    result = run_clean(clean_python, tmp_path, "-m", "edge_vla.run", "--help")
+    assert result.returncode == 0, result.stderr
+    assert "--goal" in result.stdout
