@@ -67,16 +67,22 @@ class Steering:
         self.guard, self.plan, self.ttl_ms = guard, plan, ttl_ms
         self.state = State(turn_sign=1.0)
         self._arm_asked_ns = -ARM_PERIOD_NS
+        self._driven = 0.0
 
     @property
     def done(self) -> bool:
         return self.state.phase is Phase.DONE
+
+    def driven(self) -> float:
+        """How far the robot has turned (rad) and driven (m) so far, summed: it only matters whether it grows."""
+        return self._driven
 
     def tick(self, now_ns: int, look: Look | None, late_ns: int = 0) -> Tick:
         """Poll the guard, step the pilot, send the action with the lifetimes of the look it rests on."""
         status = self.guard.poll()
         self._arm_when_ready(now_ns, status, look)
         armed = status is not None and status.state in ARMED
+        self._driven = sum(self.guard.poses.since(0))
         inputs = Inputs(now_ns, pose_at(self.guard.poses, now_ns), look, armed=armed, held=bool(status and status.held))
         self.state, action = step(self.state, inputs, self.plan)
         self._send(action, inputs)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from edge_vla.behaviours import BEHAVIOURS
 from edge_vla.behaviours.state import Inputs, Phase, Plan, State, halt
 from edge_vla.geometry import CameraPose
-from edge_vla.goals import GOALS, Answer, get_vlm_prompt
+from edge_vla.goals import GOALS, Answer, Goal, get_vlm_prompt
 from edge_vla.sightings import interpret
 from edge_vla.track import update
 from edge_vla.types import Engine, Frame, Look, Pose, Reply, RobotAction
@@ -21,6 +21,7 @@ from edge_vla.validate import ActionValidator
 
 EVIDENCE_FLOOR_NS = 500_000_000
 EVIDENCE_CEILING_NS = 5_000_000_000
+STILL_THERE_NS = 2_000_000_000  # a follower that saw its target this recently has not lost it
 
 
 def see(engine: Engine, frame: Frame, plan: Plan) -> Reply:
@@ -64,3 +65,14 @@ def notice(state: State, look: Look, plan: Plan) -> State:
     obstacles = state.obstacles.seen(look, camera)
     track = update(state.track, look, camera, moving=plan.target_moves) if plan.target else None
     return replace(state, look_seq=look.seq, looks=state.looks + 1, obstacles=obstacles, track=track, words=look.text)
+
+
+def time_over(state: State, look: Look | None, plan: Plan) -> State:
+    """The run's time is up. Goals that last as long as they are given have then succeeded; the others have not."""
+    if plan.goal is Goal.AVOID:
+        return replace(state, phase=Phase.DONE, outcome="reached", why="wandered until the time was over")
+    seen = state.track is not None and look is not None and look.t_capture_ns - state.track.seen_ns < STILL_THERE_NS
+    if plan.goal is Goal.FOLLOW and seen:
+        return replace(state, phase=Phase.DONE, outcome="reached", why=f"followed the {plan.target} until the time was over")
+    what = f"no {plan.target} reached" if plan.target else "not done"
+    return replace(state, phase=Phase.DONE, outcome="timeout", why=f"{what} before the time was over")

@@ -8,11 +8,10 @@ from numbers import Real
 from typing import TypeGuard
 
 from edge_vla.guard.limits import Limits, clamp_curvature
+from edge_vla.parse.command import MAX_TRAVEL_M, MAX_TURN_RAD
 from edge_vla.types import ActionType, RobotAction, Twist
 
 MIN_CONFIDENCE = 0.3  # below it the safe default, as the source document says
-MAX_TRAVEL_M = 5.0  # no single action drives further without a new look
-MAX_TURN_RAD = 2.0 * math.pi  # nor turns more than once around
 _ROUNDING = 1.0 + 1e-9  # a clamped speed may sit one rounding error above its limit
 _NUMBERS = ("linear_x", "linear_y", "angular_z", "confidence", "max_turn_rad", "max_travel_m")
 

@@ -23,6 +23,7 @@ class Port:
         self._resync = resync
         self._torn = False  # half a frame has left
         self._stuck = False  # the last frame did not fit
+        self._poll = select.poll()
         self._serial = serial.Serial()
         self._serial.port = path
         self._serial.baudrate = baud
@@ -34,6 +35,7 @@ class Port:
         try:
             self._serial.open()
             self._fd: int = self._serial.fileno()
+            self._poll.register(self._fd, select.POLLIN)
             self._keep_lines_at_close()
         except (OSError, termios.error) as err:  # SerialException is an OSError
             self._serial.close()
@@ -54,7 +56,7 @@ class Port:
     def read(self) -> bytes:
         """What has arrived, b"" for nothing. Raises BaseError when the device is gone."""
         try:
-            if not select.select([self._fd], [], [], 0)[0]:
+            if not self._poll.poll(0):
                 return b""
             data = os.read(self._fd, READ_BYTES)
         except BlockingIOError:

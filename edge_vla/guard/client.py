@@ -120,6 +120,8 @@ class SocketWire:
     def __init__(self, link: socket.socket) -> None:
         self.gone = False
         self._link = link
+        self._poll = select.poll()
+        self._poll.register(link, select.POLLIN)
 
     def push(self, data: bytes) -> bool:
         try:
@@ -138,7 +140,7 @@ class SocketWire:
 
     def wait(self, timeout_s: float) -> None:
         """Until something has arrived, at most `timeout_s`."""
-        select.select([self._link], [], [], timeout_s)
+        self._poll.poll(timeout_s * 1000)
 
 
 class GuardProcess(GuardClient):

@@ -18,7 +18,8 @@ _TOKEN = re.compile(
     r"|[^\W\d_]+(?:'[^\W\d_]+)?"  # a word, an eojeol, don't
     r"|[^\w ]"
 )
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")  # TurnLeft
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")  # TurnLeft
+_TAG = re.compile(r"<(/?)\|?([a-z ]{1,20})\|?>")
 _SPELLINGS = {
     "°": " degrees ", "º": " degrees ", "˚": " degrees ", "℃": "", "⁄": "/", "∕": "/", "÷": "/", "π": " pi ", "—": " , ", "–": "-",
     "‐": "-", "‑": "-", "−": "-", "‘": "'", "’": "'", "ʼ": "'", "`": "'", "…": " . ", "。": ".", "、": ",", "→": " , ", "_": " ", "\t": " ",
@@ -28,19 +29,28 @@ _SHORT = {
     "won't": "will not", "can't": "can not", "cannot": "can not", "shan't": "shall not", "ain't": "is not", "let's": "let us",
     "lets": "let us", "dont": "do not", "cant": "can not", "wont": "will not", "mustnt": "must not", "shouldnt": "should not",
     "gonna": "going to", "wanna": "want to", "gotta": "have to", "anticlockwise": "counterclockwise", "ccw": "counterclockwise",
-    "cw": "clockwise",
+    "cw": "clockwise", "there's": "there is", "it's": "it is", "that's": "that is", "what's": "what is", "here's": "here is",
+    "who's": "who is",
 }  # fmt: skip
 _SUFFIXES = {"n't": "not", "'ll": "will", "'m": "am", "'re": "are", "'d": "would", "'ve": "have", "'s": ""}
 
-ACTION_LABELS = frozenset("action actions command commands cmd answer decision instruction motion 행동 동작 명령 액션 답 답변 조치".split())
+ACTION_LABELS = frozenset(
+    """
+    action actions command commands cmd answer decision instruction motion 행동 동작 명령 액션 답 답변 조치
+""".split()
+)
 FIELD_LABELS = frozenset(
     "direction distance angle degrees heading side target object amount speed 방향 거리 각도 대상 목표 물체 속도".split()
 )  # fmt: skip
 ASIDE_LABELS = frozenset(
-    "thought thoughts thinking reasoning reason observation explanation description scene caption note why context question confidence"
-    " image 이유 관찰 설명 생각 근거 장면 질문 신뢰도".split()
+    """
+    thought thoughts thinking reasoning reason observation explanation description scene caption note why context question
+    confidence image 이유 관찰 설명 생각 근거 장면 질문 신뢰도
+    """.split()
 )
-_PLACES = frozenset("left right front ahead back behind center centre middle forward 왼쪽 오른쪽 앞 뒤 앞쪽 뒤쪽 정면 전방 후방 좌측 우측".split())
+_PLACES = frozenset(
+    "left right front ahead back behind center centre middle forward 왼쪽 오른쪽 앞 뒤 앞쪽 뒤쪽 정면 전방 후방 좌측 우측".split()
+)
 _FIELD_UNITS = {"distance": "m", "거리": "m", "angle": "degrees", "각도": "degrees", "heading": "degrees", "degrees": "degrees"}
 
 
@@ -78,12 +88,22 @@ def _fold_char(char: str) -> str:
 _FOLD = _Folding()
 
 
+def _untagged(tag: re.Match[str]) -> str:
+    """<action> opens a label, </action> ends its line, <eos> and <|im_end|> end a clause."""
+    name = tag[2].strip()
+    if tag[1]:
+        return "\n"
+    label = "thought" if name.startswith("think") else name
+    return f" {label} : " if label in ACTION_LABELS or label == "thought" else " , "
+
+
 def fold(text: str) -> str:
     """Lower case, compatibility forms, decimals of any script to ASCII; marks and invisible characters gone.
 
     Character by character first: `normalize` alone sorts runs of combining marks in quadratic time.
     """
-    return unicodedata.normalize("NFC", _CAMEL.sub(" ", text).translate(_FOLD)).replace(" - ", " , ")
+    folded = unicodedata.normalize("NFC", _CAMEL.sub(" ", text).translate(_FOLD))
+    return _TAG.sub(_untagged, folded).replace(" - ", " , ")
 
 
 def without_prompt(folded: str, prompt: str) -> str:
@@ -112,6 +132,7 @@ class _Run:
     label: str
     tokens: list[str]
     question: bool = False
+    block: bool = False  # the label stood alone on its line: the lines below are its value
 
 
 def _runs(folded: str) -> list[_Run]:
@@ -121,13 +142,19 @@ def _runs(folded: str) -> list[_Run]:
         run = runs[-1]
         if token in _ENDS:
             run.question = token == "?"
-            keep = run.label if run.label in ASIDE_LABELS and token != "\n" else ""
-            runs.append(_Run(keep, []))
+            runs.append(_after_end(run, token))
         elif token in {":", "="}:
             _relabel(runs)
         else:
             run.tokens.append(token)
     return runs
+
+
+def _after_end(run: _Run, token: str) -> _Run:
+    """The label that goes on behind a full stop or a line's end."""
+    block = run.block or (run.label in ACTION_LABELS and not run.tokens and token == "\n")
+    goes_on = block or (run.label in ASIDE_LABELS and token != "\n")
+    return _Run(run.label if goes_on else "", [], block=block)
 
 
 def _relabel(runs: list[_Run]) -> None:

@@ -58,6 +58,7 @@ class Measure:
 NO_MEASURE = Measure()
 A_LITTLE = Measure(distance_m=0.2, angle_rad=math.radians(20.0))
 CLEAR, BARE, ASSUMED = 0.9, 0.7, 0.5  # parse confidence: a verb with its way; a way or a quantity alone; a way nobody named
+UNSURE = 0.2  # ambiguous or conditional: below what ActionValidator lets through
 PER_UNEXPLAINED = 0.1  # less for each word nobody could explain, down to
 LEAST = 0.4
 
@@ -96,10 +97,8 @@ def to_action(command: Command) -> RobotAction:
     if command.measure.invalid:
         return still(ActionType.UNKNOWN, f"no usable quantity: {command.words}")
     if contradictory(command.ways):
-        return still(ActionType.UNKNOWN, f"ambiguous direction: {command.words}", sure=0.2)
-    action = RobotAction(
-        command.kind, target_object=command.target, confidence=command.sure, description=command.words[:DESCRIPTION_CHARS]
-    )
+        return still(ActionType.UNKNOWN, f"ambiguous direction: {command.words}", sure=UNSURE)
+    action = RobotAction(command.kind, target_object=command.target, confidence=command.sure, description=command.words[:DESCRIPTION_CHARS])
     if command.kind in STILL_TYPES:
         return action
     linear_x, linear_y, angular_z = _velocities(command)

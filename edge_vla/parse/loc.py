@@ -74,7 +74,8 @@ def _box(part: str) -> Box:
 
 def _take_apart(part: str) -> _Tokens:
     """Loc tokens must stand side by side, seg tokens only behind them."""
-    before, after, bins, closed = "", "", [], False
+    before, after, closed = "", "", False
+    bins: list[int] = []
     for piece in _PIECE.findall(part):
         if piece[0] not in "<>":
             if not bins:

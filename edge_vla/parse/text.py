@@ -15,12 +15,11 @@ from dataclasses import dataclass, field, replace
 
 from edge_vla.parse import english, korean
 from edge_vla.parse.clean import MAX_CHARS, Sentence, fold, sentences, without_prompt
-from edge_vla.parse.command import Command, Cue, still, to_action
+from edge_vla.parse.command import CLEAR, UNSURE, Command, Cue, still, to_action
 from edge_vla.parse.quantities import merge
 from edge_vla.types import ActionType, RobotAction
 
 MAX_QUEUE = 16  # commands of one text; more is no instruction
-AMBIGUOUS, FORBIDDEN = 0.2, 0.9  # parse confidence
 _MOVING = frozenset({ActionType.MOVE, ActionType.TURN, ActionType.NAVIGATE, ActionType.AVOID})
 
 
@@ -81,9 +80,9 @@ class _Verdict:
         if self.asked:
             return tuple(to_action(command) for command in self.asked)
         if self.unsure:
-            return (still(ActionType.UNKNOWN, self.unsure, sure=AMBIGUOUS),)
+            return (still(ActionType.UNKNOWN, self.unsure, sure=UNSURE),)
         if self.forbidden:
-            return (still(ActionType.STOP, f"forbidden: {self.forbidden}", sure=FORBIDDEN),)
+            return (still(ActionType.STOP, f"forbidden: {self.forbidden}", sure=CLEAR),)
         return (still(ActionType.UNKNOWN, f"no command in {text[:100]!r}"),)
 
     def _forbid(self, command: Command) -> None:
@@ -96,7 +95,8 @@ class _Verdict:
 
 def _joined(way: Command, verb: Command) -> Command:
     """ "turn", "direction: right": one command."""
-    return replace(way, bare=False, assumed=False, measure=merge(way.measure, verb.measure))
+    joined = replace(way, bare=False, assumed=False, sideways=verb.sideways, measure=merge(way.measure, verb.measure))
+    return replace(joined, kind=ActionType.MOVE) if verb.sideways else joined
 
 
 def _covers(forbidden: Command, asked: Command) -> bool:

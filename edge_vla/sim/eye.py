@@ -1,7 +1,5 @@
 """The simulated camera: renders the robot's view offscreen, adds seeded sensor noise, and knows the true boxes."""
 
-
-
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +20,8 @@ class Eye:
         self._renderer.disable_segmentation_rendering()
         self._renderer.update_scene(data, "eye")
         self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = self._shadows
-        return self._renderer.render().copy()
+        rgb: NDArray[np.uint8] = self._renderer.render().copy()
+        return rgb
 
     def things(self, data: mujoco.MjData, geom_to_thing: NDArray[np.int32]) -> NDArray[np.int32]:
         """(H, W) index of the thing seen at each pixel, -1 where there is none."""
@@ -67,4 +66,5 @@ class SensorNoise:
         """The frame as the sensor would read it."""
         row, shift = int(self._rng.integers(self._shape[0])), int(self._rng.integers(self._shape[1]))
         noise = np.roll(self._bank[row : row + self._shape[0]], shift, axis=1)
-        return np.clip(rgb * self._gain.astype(np.float32) + noise, 0, 255).astype(np.uint8)
+        read: NDArray[np.uint8] = np.clip(rgb * self._gain.astype(np.float32) + noise, 0, 255).astype(np.uint8)
+        return read

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from edge_vla.bases import make_base
 from edge_vla.behaviours.state import Plan
 from edge_vla.drive import Seeing, Steering, Tick, latched, pose_at
 from edge_vla.errors import EngineError
+from edge_vla.pilot import time_over
 from edge_vla.guard.client import GuardClient
 from edge_vla.guard.core import Guard
 from edge_vla.guard.limits import Limits
+from edge_vla.guard.types import Base
 from edge_vla.sim.eye import Eye, SensorNoise
 from edge_vla.sim.firmware.waveshare import WaveshareFirmware
 from edge_vla.sim.plant import MotorWheels, Sensors
@@ -54,7 +55,7 @@ class Lockstep:
     """World, firmware, guard and pilot, advanced together. `mover` may move things before each guard tick."""
 
     def __init__(
-        self, world: World, plan: Plan, make_engine: Callable[[Lockstep], Engine], *, latency_ms: int, limits: Limits,
+        self, world: World, plan: Plan, base: Base, make_engine: Callable[[Lockstep], Engine], *, latency_ms: int, limits: Limits,
         steer_hz: int = 30, fps: int = 15, seed: int = 0, mover: Callable[[World, float], None] | None = None,
     ) -> None:  # fmt: skip
         self.world, self.plan, self.mover = world, plan, mover
@@ -63,7 +64,7 @@ class Lockstep:
         self._noise = SensorNoise(world.room.seed * 7 + seed)
         self._wheels, sensors = MotorWheels(world), Sensors(world, world.room.seed * 7 + seed)
         self._firmware = WaveshareFirmware(self._wheels, measure=sensors.encoders, gyro=sensors.gyro)
-        self._guard = Guard(make_base("waveshare", {"track_m": world.robot.track_m}), limits, SESSION, use_gyro=True)
+        self._guard = Guard(base, limits, SESSION, use_gyro=True)
         self._wire = LocalWire()
         client = GuardClient(self._wire, SESSION, lambda: self.now_ns)
         self.steering = Steering(client, plan, ttl_ms=150)
@@ -100,7 +101,8 @@ class Lockstep:
             if self.steering.done:
                 self._settle()
                 return self.steering.state.outcome
-        return "timeout"
+        self.steering.state = time_over(self.steering.state, self.look, self.plan)
+        return self.steering.state.outcome
 
     def advance(self) -> None:
         """One motor step of everything that is due."""

@@ -39,8 +39,9 @@ class World:
         self.data = mujoco.MjData(self.model)
         self.contacts = Contacts()
         self.geom_to_thing = self._thing_of_geoms()
-        self._chassis = {self._id("geom", "chassis"), self._id("geom", "mast")}
         self._robot_body = self._id("body", "robot")
+        self._body = {g for g, b in enumerate(self.model.geom_bodyid) if int(self.model.body_rootid[b]) == self._robot_body}
+        self._floor = self._id("geom", "floor")
         self._wheel_dofs = [int(self.model.jnt_dofadr[self._id("joint", side)]) for side in ("left", "right")]
         self.place_robot(*room.start)
 
@@ -85,12 +86,12 @@ class World:
     def _count_contacts(self) -> None:
         force, wrench, hit = 0.0, np.zeros(6), -1
         for k in range(self.data.ncon):
-            pair = self.data.contact[k].geom
-            robot = pair[0] in self._chassis or pair[1] in self._chassis
-            if robot:
+            one, two = self.data.contact[k].geom.tolist()
+            other = two if one in self._body else one
+            if other != self._floor:  # wheels and casters count too: a cone's foot is lower than the chassis
                 mujoco.mj_contactForce(self.model, self.data, k, wrench)
                 if wrench[0] > force:
-                    force, hit = float(wrench[0]), int(pair[0] if pair[1] in self._chassis else pair[1])
+                    force, hit = float(wrench[0]), other
         self.contacts._clear_s += self.model.opt.timestep
         if force > TOUCH_N:
             if self.contacts._clear_s > 0.5:
@@ -111,6 +112,13 @@ class World:
         self.data.mocap_pos[mocap] = (x_m, y_m, 0.0)
         self.data.mocap_quat[mocap] = (np.cos(yaw_rad / 2), 0, 0, np.sin(yaw_rad / 2))
 
+    def thing_pose(self, index: int) -> tuple[float, float, float]:
+        """Where a thing stands now: x, y (m), yaw (rad)."""
+        mocap = int(self.model.body_mocapid[self._id("body", f"t{index}")])
+        x, y, _ = self.data.mocap_pos[mocap]
+        w, _, _, z = self.data.mocap_quat[mocap]
+        return float(x), float(y), float(2 * np.arctan2(z, w))
+
     def settle(self) -> None:
         """Bring positions and camera up to date after things were moved, without advancing time."""
         mujoco.mj_forward(self.model, self.data)
@@ -122,7 +130,7 @@ class World:
         """From the robot's centre to the nearest surface of a thing, m."""
         centre, span = self._id("geom", "centre"), np.zeros(6)
         geoms = np.nonzero(self.geom_to_thing == index)[0]
-        return min(mujoco.mj_geomDistance(self.model, self.data, centre, int(g), 20.0, span) for g in geoms)
+        return min(float(mujoco.mj_geomDistance(self.model, self.data, centre, int(g), 20.0, span)) for g in geoms)
 
     def free_distances(self, bearings_rad: NDArray[np.float64], cap_m: float = 4.0) -> NDArray[np.float64]:
         """Distance (m) from under the camera to the first obstacle along each bearing, at the robot's heights."""

@@ -67,7 +67,9 @@ def test_no_exponent_and_no_minus_zero(tiny: float) -> None:
     assert WaveshareUGV().encode(Twist(tiny)) == b'{"T":1,"L":0.0000,"R":0.0000}\n'
 
 
-@pytest.mark.parametrize("options", [{"track_m": 0.0}, {"track_m": math.nan}, {"track_m": 1.1}, {"max_wheel_mps": 1.31}, {"max_wheel_mps": -1}])
+@pytest.mark.parametrize(
+    "options", [{"track_m": 0.0}, {"track_m": math.nan}, {"track_m": 1.1}, {"max_wheel_mps": 1.31}, {"max_wheel_mps": -1}]
+)
 def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ConfigError):
         WaveshareUGV(**options)
@@ -127,6 +129,8 @@ def test_half_a_line_before_a_whole_one_costs_only_the_half() -> None:
     assert base.garbage_bytes == len(b'{"T":1001,"L":0.')
 
 
-@pytest.mark.parametrize("boot", [b"ets Jul 29 2019 12:21:46\r\n", b"rst:0x1 (POWERON_RESET),boot:0x13\r\n", b"\xff\xferst:0xc (SW_CPU_RESET)\r\n"])
+@pytest.mark.parametrize(
+    "boot", [b"ets Jul 29 2019 12:21:46\r\n", b"rst:0x1 (POWERON_RESET),boot:0x13\r\n", b"\xff\xferst:0xc (SW_CPU_RESET)\r\n"]
+)
 def test_the_roms_words_are_a_reboot(boot: bytes) -> None:
     assert WaveshareUGV().feed(boot, 3) == [Feedback(3, rebooted=True)]

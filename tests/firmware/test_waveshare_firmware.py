@@ -254,7 +254,11 @@ def test_no_bytes_break_it(chunks: list[bytes]) -> None:
     assert rig.wheels.target == (0.1, 0.1)
 
 
-@given(st.dictionaries(st.sampled_from(["T", "L", "R", "X", "Z", "cmd", "main"]), st.integers() | st.floats() | st.text() | st.none() | st.booleans()))
+@given(
+    st.dictionaries(
+        st.sampled_from(["T", "L", "R", "X", "Z", "cmd", "main"]), st.integers() | st.floats() | st.text() | st.none() | st.booleans()
+    )
+)
 def test_no_json_breaks_it(message: dict[str, Any]) -> None:
     Rig().say(json.dumps(message))
 

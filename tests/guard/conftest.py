@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -36,10 +37,8 @@ class Line:
 
     def feed(self, data: bytes, now_ns: int) -> None:
         self.bench.bytes_out.append((now_ns, data))
-        try:
+        with suppress(UnsafeCommand):  # configuration
             self.bench.frames.append((now_ns, self.bench.base.decode_command(data)))
-        except UnsafeCommand:
-            pass
         if not self.deaf:
             self.bench.firmware.feed(data, now_ns)
 
@@ -95,9 +94,7 @@ class Bench:
     def state(self) -> GuardState:
         return self.status.state
 
-    def look(
-        self, age_ms: int = 40, life_ms: int = 500, turn: float = 50.0, travel: float = 50.0, clear: float | None = 20.0
-    ) -> Evidence:
+    def look(self, age_ms: int = 40, life_ms: int = 500, turn: float = 50.0, travel: float = 50.0, clear: float | None = 20.0) -> Evidence:
         """Evidence from a frame of `age_ms` ago."""
         capture_ns = self.now_ns - age_ms * MS
         return Evidence(capture_ns, capture_ns + life_ms * MS, turn, travel, clear)

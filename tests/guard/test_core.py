@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -11,7 +12,7 @@ from edge_vla.errors import UnsafeCommand
 from edge_vla.guard.client import Evidence
 from edge_vla.guard.core import Guard
 from edge_vla.guard.limits import Limits
-from edge_vla.guard.link import Command, Count, Kind
+from edge_vla.guard.link import Command, Count
 from edge_vla.guard.state import FaultCode, GuardState, Refusal, StopCause
 from edge_vla.guard.types import STILL, BaseTraits, Twist
 
@@ -49,7 +50,7 @@ def test_zeros_go_out_every_tick_so_that_the_base_watchdog_sleeps(bench) -> None
     bench.run(1000)
     times = [t for t, twist in bench.frames if t > start_ns]
     assert len(times) == 50
-    assert {b - a for a, b in zip(times, times[1:], strict=False)} == {20 * MS}
+    assert {b - a for a, b in pairwise(times)} == {20 * MS}
 
 
 def test_arming_never_moves_and_waits_for_wishes_to_end(bench) -> None:
@@ -153,13 +154,14 @@ def test_odometry_reaches_the_worker_and_agrees_with_the_wheels(bench) -> None:
 def test_frames_between_ticks_stay_within_the_acceleration(bench) -> None:
     bench.moving(Twist(0.5, 0.0, 0.4))
     bench.run(1000, bench.drive(Twist(-0.1, 0.0, -0.9)))
-    for (_, a), (_, b) in zip(bench.frames, bench.frames[1:], strict=False):
+    for (_, a), (_, b) in pairwise(bench.frames):
         assert abs(b.linear_x - a.linear_x) <= 1.5 * 0.02 + 1e-4 + 1e-9
         assert abs(b.angular_z - a.angular_z) <= 6.0 * 0.02 + 2e-4 / 0.172 + 1e-9
 
 
 @pytest.mark.parametrize(
-    ("asked", "driven"), [(Twist(1.0, 0.0, 1.0), Twist(0.5, 0.0, 0.5)), (Twist(0.2, 0.0, 2.0), Twist(0.1, 0.0, 1.0)), (Twist(-1.0), Twist(-0.15))]
+    ("asked", "driven"),
+    [(Twist(1.0, 0.0, 1.0), Twist(0.5, 0.0, 0.5)), (Twist(0.2, 0.0, 2.0), Twist(0.1, 0.0, 1.0)), (Twist(-1.0), Twist(-0.15))],
 )
 def test_too_much_is_clamped_along_the_curve(bench, asked: Twist, driven: Twist) -> None:
     status = bench.moving(asked).status
@@ -340,7 +342,7 @@ def test_an_empty_travel_budget_does_not_forbid_turning(bench) -> None:
         (Count.REJECT_LIFETIME, {"t_issue_ns": -130 * MS - 1}),
         (Count.REJECT_EVIDENCE, {"t_capture_ns": 1}),  # after its own issue
         (Count.REJECT_EVIDENCE, {"t_capture_ns": 20 * MS + 1, "t_issue_ns": 24 * MS}),  # the future, at the tick
-        (Count.REJECT_EVIDENCE, {"t_capture_ns": -10**18}),
+        (Count.REJECT_EVIDENCE, {"t_capture_ns": -(10**18)}),
         (Count.REJECT_EVIDENCE, {"evidence_deadline_ns": 20 * MS - 1}),
         (Count.REJECT_EVIDENCE, {"t_capture_ns": 0, "evidence_deadline_ns": 5000 * MS + 1}),
         (Count.REJECT_EVIDENCE, {"max_turn_rad": -1e-9}),
@@ -524,5 +526,3 @@ def test_a_worker_wrong_thirty_times_a_second_gets_one_line_a_second(bench) -> N
     lines = [event for out in bench.outputs for event in out.events if event.name == "reject_not_armed"]
     assert len(lines) == 3
     assert bench.status.tally["reject_not_armed"] == 150
-
-

@@ -67,7 +67,7 @@ def test_finite_extremes_pass_the_finite_check() -> None:
 def test_range_is_twice_the_limit_and_not_a_bit_more(axis: str, edge: float, sign: int) -> None:
     lim.check_range(Twist(**{axis: sign * (edge - EPS)}), LIMITS)
     lim.check_range(Twist(**{axis: sign * edge}), LIMITS)
-    with pytest.raises(UnsafeCommand, match="beyond 1.0 m/s or 2.0 rad/s"):
+    with pytest.raises(UnsafeCommand, match=r"beyond 1\.0 m/s or 2\.0 rad/s"):
         lim.check_range(Twist(**{axis: sign * math.nextafter(edge, 9)}), LIMITS)
 
 

@@ -13,7 +13,9 @@ from edge_vla.errors import ConfigError
 from edge_vla.guard.limits import Limits
 from edge_vla.guard.settings import GuardSettings, new_session
 
-GOOD = GuardSettings("waveshare", "/dev/ttyTHS1", {"track_m": 0.2}, limits=Limits(max_linear_mps=0.3), low_battery_v=9.6, log_path="x.jsonl")
+GOOD = GuardSettings(
+    "waveshare", "/dev/ttyTHS1", {"track_m": 0.2}, limits=Limits(max_linear_mps=0.3), low_battery_v=9.6, log_path="x.jsonl"
+)
 
 
 def test_settings_survive_the_pipe() -> None:
@@ -67,5 +69,5 @@ def test_a_value_out_of_range_is_refused_by_name(key: str, value: object) -> Non
 def test_limits_are_checked_on_the_guards_side_too() -> None:
     values = asdict(GOOD)
     values["limits"]["max_linear_mps"] = 3.0
-    with pytest.raises(ConfigError, match="at most 0.5"):
+    with pytest.raises(ConfigError, match=r"at most 0\.5"):
         GuardSettings.from_json(json.dumps(values))

@@ -1,4 +1,4 @@
-"""Every fault the guard can see, with both figures: stop bytes at the firmware within R, wheels still within R plus the declared stop time."""
+"""Every fault the guard can see, with both figures: stop bytes within R, wheels still within R plus the declared stop time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -55,7 +56,9 @@ FAULTS = {
     "guard told to end": Fault(lambda b: setattr(b, "leave", True), 20, FaultCode.TERMINATED),
     "silence": Fault(lambda b: None, 150 + 20, StopCause.TTL, talks=False, ramp=True),
     "engine hangs": Fault(hang, 460 + 20, StopCause.EVIDENCE, ramp=True),
-    "nonsense once": Fault(lambda b: b.local._wire.push(Command(77, 10**6, twist=Twist(math.nan)).pack()), 20, StopCause.INVALID, ramp=True),
+    "nonsense once": Fault(
+        lambda b: b.local._wire.push(Command(77, 10**6, twist=Twist(math.nan)).pack()), 20, StopCause.INVALID, ramp=True
+    ),
     "base says nothing": Fault(lambda b: setattr(b.line, "mute", True), 200 + 20, FaultCode.FEEDBACK_GAP),
     "base talks garbage": Fault(noise, 200 + 20, FaultCode.FEEDBACK_GAP),
     "base reboots": Fault(lambda b: b.firmware.reboot(b.now_ns), 20, FaultCode.BASE_REBOOT),
@@ -291,7 +294,7 @@ def test_any_worker_and_any_base_bytes_leave_every_frame_inside_the_limits(make_
     bench.run(1000, wander)
     bench.run(4000, misbehave)
     assert sum(twist != STILL for _, twist in bench.frames) > 40
-    for (t_a, a), (t_b, b) in zip(bench.frames, bench.frames[1:], strict=False):
+    for (t_a, a), (t_b, b) in pairwise(bench.frames):
         assert abs(b.linear_x) <= 0.5 + 1e-4
         assert abs(b.angular_z) <= 1.0 + 2e-4 / 0.172
         if b != STILL:  # a stop may be sudden, a start may not

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edge_vla.parse.command import ASSUMED, BARE, CLEAR, Command, Measure, Way, less
-from edge_vla.parse.korean_args import Args
-from edge_vla.parse.korean_words import BODY, CAMERA, Role, Verb
+from edge_vla.parse.command import ASSUMED, BARE, CLEAR, UNSURE, Command, Measure, Way, less
+from edge_vla.parse.korean.args import Args
+from edge_vla.parse.korean.verbs import Role, Verb
+from edge_vla.parse.korean.words import BODY, CAMERA
 from edge_vla.parse.quantities import merge
 from edge_vla.types import ActionType
 
@@ -27,7 +28,7 @@ def build(verb: Verb, args: Args) -> Command | None:
         case Role.TURN:
             return _turn(verb, args)
         case Role.TURN_BACK:
-            return _command(ActionType.TURN, args, ways=_lateral(args.ways) or (Way.LEFT,), measure=_half_turn(args))
+            return _half_turn(args, _lateral(args.ways))
         case Role.COME_BACK:
             return _come_back(args)
         case Role.AVOID:
@@ -43,30 +44,30 @@ def build_bare(args: Args) -> Command | None:
     """A direction without a verb: 왼쪽, 앞으로 2미터."""
     if not args.only_ways:
         return None
-    command = _go(_GO, args, sure=BARE)
-    return replace(command, bare=True) if command else None
+    command = _go(_GO, args)
+    return replace(command, sure=min(command.sure, BARE), bare=True) if command else None
 
 
-def _go(verb: Verb, args: Args, sure: float = CLEAR) -> Command | None:
+def _go(verb: Verb, args: Args) -> Command | None:
     if args.thing and args.thing not in BODY:
         return None  # 컵을 옮겨: something else is to be moved
     ways = ((verb.way,) if verb.way else ()) + tuple(args.ways)
     lateral, along = _lateral(ways), _along(ways)
     place = args.place or (None if ways else args.noun if args.noun not in BODY else None)
     if verb.sideways or args.sideways:
-        return _command(ActionType.MOVE, args, ways=lateral, sideways=True, sure=sure) if lateral else None
+        return replace(_command(ActionType.MOVE, args, ways=lateral, sure=CLEAR if lateral else UNSURE), sideways=True)
     if place and not along:
         side = args.side or (lateral[0] if lateral else None)
         return _command(ActionType.NAVIGATE, args, side=side, target=place)
     if along:
-        return _command(ActionType.MOVE, args, ways=along + lateral, target=place, sure=sure)
+        return _command(ActionType.MOVE, args, ways=along + lateral, target=place)
     if lateral:
-        return _command(ActionType.TURN, args, ways=lateral, sure=sure)  # 왼쪽으로 가: a base that cannot strafe turns there
+        return _command(ActionType.TURN, args, ways=lateral)  # 왼쪽으로 가: a base that cannot strafe turns there
     if args.forward:
-        return _command(ActionType.MOVE, args, ways=(Way.FORWARD,), sure=sure)
+        return _command(ActionType.MOVE, args, ways=(Way.FORWARD,))
     if verb.alone and not args.subject:
         measured = args.measure.distance_m is not None or args.measure.duration_s is not None
-        return _command(ActionType.MOVE, args, ways=(verb.alone,), sure=BARE if measured else ASSUMED, assumed=True)
+        return _command(ActionType.MOVE, args, ways=(verb.alone,), sure=BARE if measured else ASSUMED)
     return None
 
 
@@ -80,13 +81,13 @@ def _turn(verb: Verb, args: Args) -> Command | None:
     if lateral:
         return _command(ActionType.TURN, args, ways=lateral)
     if Way.BACKWARD in args.ways:
-        return _command(ActionType.TURN, args, ways=(Way.LEFT,), measure=_half_turn(args))
+        return _half_turn(args)
     if args.place:
         return _command(ActionType.LOOK, args, target=args.place)  # 문 쪽으로 돌아
     if args.loose or Way.FORWARD in args.ways:
         return None
     measured = args.measure.angle_rad is not None or args.measure.bare is not None
-    return _command(ActionType.TURN, args, ways=(Way.LEFT,), sure=BARE if measured else ASSUMED, assumed=True)
+    return _command(ActionType.TURN, args, ways=(Way.LEFT,), sure=BARE if measured else ASSUMED)
 
 
 def _come_back(args: Args) -> Command | None:
@@ -115,19 +116,30 @@ def _command(
     ways: tuple[Way, ...] = (),
     side: Way | None = None,
     target: str | None = None,
-    sideways: bool = False,
-    measure: Measure | None = None,
     sure: float = CLEAR,
-    assumed: bool = False,
 ) -> Command:
     return Command(
         kind,
         ways=ways,
-        sideways=sideways,
         side=side,
         target=target,
-        measure=args.measure if measure is None else measure,
+        measure=args.measure,
         pace=args.pace,
         sure=less(sure, args.extra + (0 if target else len(args.loose))),
-        assumed=assumed,
+        assumed=sure < CLEAR,
     )
+
+
+def _half_turn(args: Args, lateral: tuple[Way, ...] = ()) -> Command:
+    """By what was said, or by 180 degrees."""
+    if args.measure.angle_rad is None:
+        args.measure = merge(args.measure, Measure(angle_rad=math.pi))
+    return _command(ActionType.TURN, args, ways=lateral or (Way.LEFT,))
+
+
+def _lateral(ways: Sequence[Way]) -> tuple[Way, ...]:
+    return tuple(way for way in ways if way in _LATERAL)
+
+
+def _along(ways: Sequence[Way]) -> tuple[Way, ...]:
+    return tuple(way for way in ways if way in _ALONG)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from edge_vla.parse.command import A_LITTLE, NO_MEASURE, QUICK, SLOW, Measure, Way
-from edge_vla.parse.english_words import (
+from edge_vla.parse.english.verbs import GERUNDS
+from edge_vla.parse.english.words import (
     CIRCUMSTANCE,
     DETERMINERS,
     FILLERS,
-    GERUNDS,
     GOING_TO,
     LITTLE,
     NP_ENDS,
@@ -25,7 +25,8 @@ from edge_vla.parse.english_words import (
     WAYS,
     is_adverb,
 )
-from edge_vla.parse.quantities import UNITS, measure_at, merge, to_float
+from edge_vla.parse.numerals import get, to_float
+from edge_vla.parse.quantities import UNITS, measure_at, merge
 from edge_vla.types import ActionType
 
 _MAX_WORDS = 6  # of a thing's name
@@ -71,7 +72,7 @@ def scan(tokens: Sequence[str], kind: ActionType) -> Parts:
     parts, at, moving = Parts(), 0, kind in {ActionType.MOVE, ActionType.TURN}
     while at < len(tokens):
         token = tokens[at]
-        if token == "to" and _get(tokens, at + 1) in PURPOSES:
+        if token == "to" and get(tokens, at + 1) in PURPOSES:
             break  # "to avoid the chair" is why, not what
         at = _measured(tokens, at, parts) or _sided(tokens, at, parts, moving=moving) or _worded(tokens, at, parts, kind)
     return parts
@@ -79,14 +80,19 @@ def scan(tokens: Sequence[str], kind: ActionType) -> Parts:
 
 def noun_at(tokens: Sequence[str], start: int) -> Noun | None:
     """The noun phrase at `start`, or None: "the red cup", "a bottle of water", "room 2"."""
-    at, words, side = start, [], None
-    while _get(tokens, at) in DETERMINERS:
+    at, side = start, None
+    words: list[str] = []
+    while get(tokens, at) in DETERMINERS:
         at += 1
     while at < len(tokens) and len(words) < _MAX_WORDS:
         token = tokens[at]
-        if token == "of" and words and _get(tokens, at + 1) not in NP_ENDS | {""}:
+        if token == "of" and words and get(tokens, at + 1) not in NP_ENDS | {""}:
             words.append(token)
-        elif token in NP_ENDS or (to_float(token) is not None and (not words or _get(tokens, at + 1) in UNITS)):
+        elif (
+            token in NP_ENDS
+            or (words and token in WAYS and not _names(tokens, at + 1))
+            or (to_float(token) is not None and (not words or get(tokens, at + 1) in UNITS))
+        ):
             break
         else:
             side = SIDES.get(token, side)
@@ -99,14 +105,14 @@ def noun_at(tokens: Sequence[str], start: int) -> Noun | None:
 
 def _measured(tokens: Sequence[str], at: int, parts: Parts) -> int | None:
     """A quantity, "a little", or a word of pace."""
-    if _get(tokens, at + 1) == "speed" and tokens[at] in {"half", "low", "reduced", "slow", "full", "top", "high"}:
+    if get(tokens, at + 1) == "speed" and tokens[at] in {"half", "low", "reduced", "slow", "full", "top", "high"}:
         parts.pace = QUICK if tokens[at] in {"full", "top", "high"} else SLOW
         return at + 2
     found = measure_at(tokens, at)
     if found is not None:
         parts.measure = merge(parts.measure, found.measure)
         return found.end
-    if tokens[at] in LITTLE or (tokens[at] == "a" and _get(tokens, at + 1) in LITTLE):
+    if tokens[at] in LITTLE or (tokens[at] == "a" and get(tokens, at + 1) in LITTLE):
         parts.measure = merge(parts.measure, A_LITTLE)
         return at + (2 if tokens[at] == "a" else 1)
     if tokens[at] in PACES:
@@ -121,15 +127,15 @@ def _sided(tokens: Sequence[str], at: int, parts: Parts, *, moving: bool) -> int
     if token not in {"to", "towards", "toward", "on", "at", "in"}:
         return None
     end = at + 1
-    while _get(tokens, end) in DETERMINERS:
+    while get(tokens, end) in DETERMINERS:
         end += 1
-    side = SIDES.get(_get(tokens, end))
+    side = SIDES.get(get(tokens, end))
     if side is None:
         return None
     end += 1
-    while _get(tokens, end) in {"hand", "side"}:
+    while get(tokens, end) in {"hand", "side"}:
         end += 1
-    if _get(tokens, end) == "of":
+    if get(tokens, end) == "of":
         noun = noun_at(tokens, end + 1)
         parts.place = parts.place or (noun if moving else None)
         return noun.end if noun else end + 1
@@ -143,7 +149,7 @@ def _sided(tokens: Sequence[str], at: int, parts: Parts, *, moving: bool) -> int
 
 
 def _worded(tokens: Sequence[str], at: int, parts: Parts, kind: ActionType) -> int:
-    token, after = tokens[at], _get(tokens, at + 1)
+    token, after = tokens[at], get(tokens, at + 1)
     moving = kind in {ActionType.MOVE, ActionType.TURN}
     if token == "right" and (after == "away" if kind is ActionType.TURN else after in _AFTER_RIGHT):
         return at + 1  # "go right up to the cup", "stop right now"; but "turn right now" turns
@@ -154,7 +160,7 @@ def _worded(tokens: Sequence[str], at: int, parts: Parts, kind: ActionType) -> i
         parts.sideways = True
         return at + 1
     if token == "by" and after in GERUNDS:
-        rest = scan_ways(tokens[at + 2 :])
+        rest = _ways(tokens[at + 2 : at + 10])
         parts.how.extend(rest)
         return len(tokens) if rest else at + 2
     if token in {"around", "round"}:
@@ -170,9 +176,9 @@ def _worded(tokens: Sequence[str], at: int, parts: Parts, kind: ActionType) -> i
     return _rest(tokens, at, parts)
 
 
-def scan_ways(tokens: Sequence[str]) -> list[Way]:
+def _ways(tokens: Sequence[str]) -> list[Way]:
     """The directions of a short phrase: "turning to the right"."""
-    return [WAYS[token] for token in tokens[:8] if token in WAYS]
+    return [WAYS[token] for token in tokens if token in WAYS]
 
 
 def _destination(tokens: Sequence[str], at: int, parts: Parts) -> int:
@@ -205,7 +211,11 @@ def _rest(tokens: Sequence[str], at: int, parts: Parts) -> int:
     if noun is None or noun.end == at:
         parts.extra += 1
         return at + 1
-    if noun.text and noun.text.split()[-1] in ROBOT_NOUNS:
+    words = noun.text.split() if noun.text else [""]
+    if words[-1] in ROBOT_NOUNS:
+        return noun.end
+    if noun.side and words[-1] in {"turn", "turns"}:
+        parts.ways.append(noun.side)  # "a left turn"
         return noun.end
     if parts.thing is None:
         parts.thing = noun
@@ -234,10 +244,15 @@ def _circumstance(tokens: Sequence[str], at: int, parts: Parts) -> int:
 
 def _names(tokens: Sequence[str], at: int) -> bool:
     """Whether a thing's name goes on here, so that the "left" before it belongs to the thing."""
-    token = _get(tokens, at)
-    closed = not token or token in NP_ENDS or token in FILLERS or token in TURN_NOUNS or token in PACES or token in WAYS or token in LITTLE
+    token = get(tokens, at)
+    closed = (
+        not token
+        or (token == "a" and get(tokens, at + 1) in LITTLE)
+        or token in NP_ENDS
+        or token in FILLERS
+        or token in TURN_NOUNS
+        or token in PACES
+        or token in WAYS
+        or token in LITTLE
+    )
     return not closed and measure_at(tokens, at) is None
-
-
-def _get(tokens: Sequence[str], at: int) -> str:
-    return tokens[at] if 0 <= at < len(tokens) else ""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from edge_vla.parse.command import A_LITTLE, NO_MEASURE, Measure, Way
-from edge_vla.parse.korean_forms import has_final, takes_euro
-from edge_vla.parse.korean_words import (
+from edge_vla.parse.korean.forms import has_final, takes_euro
+from edge_vla.parse.korean.verbs import VERB_NOUNS, Role
+from edge_vla.parse.korean.words import (
     ADJECTIVES,
     AT_PARTICLES,
     DIRECTIONS,
@@ -46,7 +49,7 @@ class Args:
     thing: str | None = None  # with 을/를
     place: str | None = None  # with 까지, 으로, 에게; 까지 outranks the rest
     firm: bool = False  # the place had 까지
-    loose: list[str] = field(default_factory=list)  # nouns and adjectives still waiting for a particle
+    loose: deque[str] = field(default_factory=lambda: deque(maxlen=_MAX_WORDS))  # nouns and adjectives still waiting for a particle
     subject: str | None = None  # with 이/가/은/는, unless it is the robot
     measure: Measure = NO_MEASURE
     pace: float = 1.0
@@ -70,11 +73,11 @@ class Args:
         return bool(self.ways) and not (self.thing or self.place or self.loose or self.subject or self.extra)
 
 
-def name_of(words: list[str]) -> str | None:
+def name_of(words: Sequence[str]) -> str | None:
     """A thing's name, or None for none and for pronouns."""
     if not words or words[-1] in NO_TARGET:
         return None
-    return " ".join(words[-_MAX_WORDS:])
+    return " ".join(words)
 
 
 def direction_of(token: str) -> Direction | None:
@@ -97,8 +100,14 @@ def take(token: str, after: str, args: Args, *, before_verb: bool) -> None:
         args.forward = True
     elif token in STAY:
         args.stay = True
+    elif sideways_of(token) and args.loose:
+        args.place = args.place or name_of(args.loose)  # 책상 옆으로: a place
+        args.loose.clear()
     elif sideways_of(token):
         args.sideways = True
+    elif (manner := VERB_NOUNS.get(token.removesuffix("으로"))) and manner.role is Role.GO:
+        args.sideways = args.sideways or manner.sideways  # 게걸음으로, 직진으로
+        args.ways.extend([manner.way] if manner.way else [])
     elif direction := direction_of(token):
         _take_direction(token, direction, after, args, before_verb=before_verb)
     elif token not in FILLERS:
@@ -157,10 +166,8 @@ def _place_of(token: str, args: Args) -> str | None:
         base = token.removesuffix(particle)
         if base == token or (particle == "으로" and not takes_euro(base or "가")) or (particle == "로" and base and takes_euro(base)):
             continue
-        words = [*args.loose, base] if base else args.loose
-        if base in _SPOTS or base in {"쪽", "방향", "앞", "옆", "뒤"}:  # 문 쪽으로, 문 앞까지
-            words = args.loose
-        return name_of(list(words))
+        relation = not base or base in _SPOTS or base in {"쪽", "방향", "앞", "뒤"}  # 문 쪽으로, 문 앞까지
+        return name_of(args.loose if relation else [*args.loose, base])
     return None
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from enum import Enum, auto
 
 _FIRST, _FINALS = 0xAC00, 28
-_N, _L, _M, _B = 4, 8, 16, 17  # final consonants ㄴ ㄹ ㅁ ㅂ by their index
+_N, _L, _M, _B, _SS = 4, 8, 16, 17, 20  # final consonants ㄴ ㄹ ㅁ ㅂ ㅆ by their index
 
 
 class Form(Enum):
@@ -31,15 +31,18 @@ class Form(Enum):
     PURPOSE = auto()  # 가러
 
 
-_ASKS = (
-    "줘 줘요 줘라 주세요 주십시오 주시오 주라 주렴 주시겠어요 주시겠습니까 주실래요 주실래 줄래 줄래요 주길 주시길 주기 주시기 줘야해 줍시다 라 라고"
-    " 봐 봐요 봐라 보세요 보십시오 보자 보렴 볼래 야해 야해요 야한다 야합니다 야돼 야돼요 야된다 야됩니다 야지 야겠다 야겠어 야겠습니다 야만해"
-)
+_ASKS = """
+    줘 줘요 줘라 주세요 주십시오 주시오 주라 주렴 주시겠어요 주시겠습니까 주실래요 주실래 줄래 줄래요 주길 주시길 주기 주시기 줘야해
+    줍시다 라 라고 봐 봐요 봐라 보세요 보십시오 보자 보렴 볼래 야해 야해요 야한다 야합니다 야돼 야돼요 야된다 야됩니다 야지 야겠다
+    야겠어 야겠습니다 야만해
+    """
 _WILL = "게 게요 께 께요 래 래요 거야 거예요 겁니다 것 것입니다 예정입니다"
 _POLITE = "세요 셔요 십시오 십시요 시오 시죠 시지요 시길 시기 셔 시면됩니다 시면돼요"
 _NOT = (
-    "마 마라 마요 마세요 마십시오 마시오 마십시요 말아 말아요 말아라 말아줘 말아주세요 말아주십시오 말것 말자 말라 말도록 말기 않는다 않습니다 않아"
-    " 않아요 않겠다 않겠어 않겠습니다 않기 않도록 않을게 않을게요 못해 못한다 못합니다 말렴 말게 말지"
+    """
+    마 마라 마요 마세요 마십시오 마시오 마십시요 말아 말아요 말아라 말아줘 말아주세요 말아주십시오 말것 말자 말라 말라고 말라니까 말도록 말기 않는다
+    않습니다 않아 않아요 않겠다 않겠어 않겠습니다 않기 않도록 않을게 않을게요 못해 못한다 못합니다 말렴 말게 말지
+    """
 ).split()
 NOT_WORDS = frozenset(_NOT) | {"말", "않을"}
 NOT_THEN_WORDS = frozenset({"말고", "않고", "말고서", "않은", "않는"})
@@ -54,6 +57,7 @@ class Base(Enum):
     SHORT = auto()  # 도, 찾: before ㄴ
     SHORT_EU = auto()  # 도, 찾으
     STEM_EU = auto()  # 돌, 찾으
+    PAST = auto()  # 돌았, 찾았
     WITH_N = auto()  # 돈; none behind a consonant
     WITH_M = auto()  # 돎
     WITH_B = auto()  # 돕
@@ -81,7 +85,15 @@ ENDINGS: dict[Base, dict[str, Form]] = {
     ),
     Base.SHORT: _table((Form.MODIFIER, "는"), (Form.STATEMENT, "는다")),
     Base.SHORT_EU: _table((Form.IMPERATIVE, _POLITE), (Form.ASIDE, "니 니까")),
-    Base.STEM_EU: _table((Form.WHILE, "면서 며"), (Form.IF, "면"), (Form.FORBID, _MAY_NOT), (Form.ASIDE, "므로 느라"), (Form.PURPOSE, "러 려고 려면")),
+    Base.STEM_EU: _table(
+        (Form.WHILE, "면서 며"),
+        (Form.IF, "면"),
+        (Form.FORBID, _MAY_NOT),
+        (Form.ASIDE, "므로 느라"),
+        (Form.PURPOSE, "러 려고 려면"),
+        (Form.IMPERATIVE, "라 라고 라니까"),
+    ),
+    Base.PAST: _table((Form.THEN, "다가")),
     Base.WITH_N: _table((Form.MODIFIER, "_"), (Form.STATEMENT, "다")),
     Base.WITH_M: _table((Form.STATEMENT, "_")),
     Base.WITH_B: _table((Form.STATEMENT, "니다"), (Form.IMPERATIVE, "시다")),
@@ -92,6 +104,7 @@ ENDINGS: dict[Base, dict[str, Form]] = {
 def bases(stem: str, *infinitives: str) -> Iterator[tuple[str, Base]]:
     """What a verb's endings are put on: bases("가", "가"), bases("돌", "돌아"), bases("하", "해", "하여")."""
     yield from ((infinitive, Base.INFINITIVE) for infinitive in infinitives)
+    yield from ((_with_final(infinitive, _SS), Base.PAST) for infinitive in infinitives)
     final = _final(stem)
     short = _with_final(stem, 0) if final == _L else stem  # 돌 → 도세요, 돈다, 돕니다
     closed = final not in {0, _L}

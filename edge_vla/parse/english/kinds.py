@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edge_vla.parse.command import ASSUMED, BARE, CLEAR, Command, Measure, Way, less
-from edge_vla.parse.english_scan import Noun, Parts, scan
-from edge_vla.parse.english_words import NOT_TAKEN, NOUNS_TOO, PICTURE_NOUNS, SIGNS, TURN_NOUNS, Sense, Takes
+from edge_vla.parse.command import ASSUMED, BARE, CLEAR, UNSURE, NO_MEASURE, Command, Measure, Way, less
+from edge_vla.parse.english.scan import Noun, Parts, scan
+from edge_vla.parse.english.verbs import GERUNDS, Sense, Takes
+from edge_vla.parse.english.words import DETERMINERS, FILLERS, NOT_TAKEN, NOUNS_TOO, NP_ENDS, PICTURE_NOUNS, SIGNS, TURN_NOUNS
 from edge_vla.parse.quantities import merge
 from edge_vla.types import ActionType
 
@@ -20,11 +21,11 @@ _GO = Sense(ActionType.MOVE, Takes.WAY)
 
 def build(sense: Sense, head: Sequence[str], rest: Sequence[str]) -> Command | None:
     """The command of a verb phrase and its complement, or None where it is something else: "move the cup"."""
-    parts = scan(rest, sense.kind)
     if sense.kind is ActionType.STOP:
-        return _stop(head, rest, parts)
+        return _stop(head, rest)
+    parts = scan(rest, sense.kind)
     if sense.half_turn:
-        return _command(sense.kind, parts, ways=_lateral(parts.ways) or (Way.LEFT,), measure=_half_turn(parts))
+        return _half_turn(parts, _lateral(parts.ways))
     if sense.kind in {ActionType.MOVE, ActionType.TURN}:
         return _motion(sense, parts, stepping="step" in head)
     if sense.kind is ActionType.AVOID:
@@ -43,11 +44,19 @@ def build_bare(tokens: Sequence[str], *, alone: bool) -> Command | None:
     return replace(command, sure=min(command.sure, BARE), bare=True) if command else None
 
 
-def _stop(head: Sequence[str], rest: Sequence[str], parts: Parts) -> Command | None:
+def detail(tokens: Sequence[str]) -> Parts | None:
+    """A quantity or a pace alone, for the command before it: "turn left, slowly, 30 degrees"."""
+    parts = scan(tokens, ActionType.MOVE)
+    said = parts.measure != NO_MEASURE or parts.pace != 1.0
+    alone = not (parts.ways or parts.thing or parts.place or parts.away or parts.around or parts.extra or parts.circumstances)
+    return parts if said and alone else None
+
+
+def _stop(head: Sequence[str], rest: Sequence[str]) -> Command | None:
     if rest and rest[0] in SIGNS:
         return None
-    if head[0] in NOUNS_TOO and (parts.thing or rest[:1] == ["of"]):
-        return None
+    if head[0] in NOUNS_TOO and rest and (rest[0] == "of" or not (rest[0] in NP_ENDS or rest[0] in DETERMINERS or rest[0] in FILLERS or rest[0] in GERUNDS)):
+        return None  # "park bench", "the rest of it"
     return Command(ActionType.STOP)
 
 
@@ -61,7 +70,7 @@ def _motion(sense: Sense, parts: Parts, *, stepping: bool) -> Command | None:
     ways = ((sense.way,) if sense.way else ()) + tuple(parts.how) + tuple(parts.ways)
     lateral, along = _lateral(ways), _along(ways)
     if sense.sideways or parts.sideways or (stepping and lateral and not along):
-        return _command(ActionType.MOVE, parts, ways=lateral, sideways=True) if lateral else None
+        return replace(_command(ActionType.MOVE, parts, ways=lateral, sure=CLEAR if lateral else UNSURE), sideways=True)
     if sense.kind is ActionType.TURN:
         return _turn(sense, parts, lateral, along)
     if along == (Way.BACKWARD,) and parts.place and not sense.way:
@@ -82,7 +91,7 @@ def _turn(sense: Sense, parts: Parts, lateral: tuple[Way, ...], along: tuple[Way
     if lateral:
         return _command(ActionType.TURN, parts, ways=lateral)
     if parts.around_alone or along == (Way.BACKWARD,):
-        return _command(ActionType.TURN, parts, ways=(Way.LEFT,), measure=_half_turn(parts))
+        return _half_turn(parts)
     if parts.place and not along:
         return _command(ActionType.LOOK, parts, target=parts.place)  # "turn towards the window"
     measured = parts.measure.angle_rad is not None or parts.measure.bare is not None
@@ -112,7 +121,11 @@ def _thing(sense: Sense, head: Sequence[str], rest: Sequence[str], parts: Parts)
     """GRAB, RELEASE, POINT, LOOK and NAVIGATE."""
     target = parts.thing or parts.place
     last = target.text.split()[-1] if target and target.text else ""
-    if sense.kind is ActionType.GRAB and head[0] in {"take", "taking"} and (last in NOT_TAKEN or last in TURN_NOUNS or (target and target.only_side) or not target):
+    if (
+        sense.kind is ActionType.GRAB
+        and head[0] in {"take", "taking"}
+        and (last in NOT_TAKEN or last in TURN_NOUNS or (target and target.only_side) or not target)
+    ):
         turning = last not in NOT_TAKEN and target and target.side
         return _command(ActionType.TURN, parts, ways=(target.side,)) if turning and target and target.side else None
     if sense.kind is ActionType.LOOK and last in PICTURE_NOUNS:
@@ -121,7 +134,7 @@ def _thing(sense: Sense, head: Sequence[str], rest: Sequence[str], parts: Parts)
         return None
     if target is None and sense.kind is ActionType.NAVIGATE and parts.ways:
         return _motion(_GO, parts, stepping=False)  # "navigate left"
-    if target is None and sense.takes in {Takes.THING, Takes.PLACE} and not (sense.kind is ActionType.POINT and parts.ways):
+    if target is None and sense.takes in {Takes.THING, Takes.PLACE} and not (sense.kind in {ActionType.POINT, ActionType.LOOK} and parts.ways):
         return None
     ways = () if target else tuple(parts.ways)
     side = parts.side or (_lateral(parts.ways) or (None,))[0] if target else parts.side
@@ -135,26 +148,25 @@ def _command(
     ways: tuple[Way, ...] = (),
     side: Way | None = None,
     target: Noun | None = None,
-    sideways: bool = False,
-    measure: Measure | None = None,
     sure: float = CLEAR,
 ) -> Command:
     return Command(
         kind,
         ways=ways,
-        sideways=sideways,
         side=side or (parts.side if kind is not ActionType.MOVE else None),
         target=target.text if target else None,
-        measure=parts.measure if measure is None else measure,
+        measure=parts.measure,
         pace=parts.pace,
         sure=less(sure, parts.extra),
-        assumed=sure in {ASSUMED, BARE},
+        assumed=sure < CLEAR,
     )
 
 
-def _half_turn(parts: Parts) -> Measure:
-    """What was said, or 180 degrees."""
-    return parts.measure if parts.measure.angle_rad is not None else merge(parts.measure, Measure(angle_rad=math.pi))
+def _half_turn(parts: Parts, lateral: tuple[Way, ...] = ()) -> Command:
+    """By what was said, or by 180 degrees."""
+    if parts.measure.angle_rad is None:
+        parts.measure = merge(parts.measure, Measure(angle_rad=math.pi))
+    return _command(ActionType.TURN, parts, ways=lateral or (Way.LEFT,))
 
 
 def _lateral(ways: Sequence[Way]) -> tuple[Way, ...]:

@@ -1,0 +1,77 @@
+"""One reply to one safe action: the last step of the source document's flow, for a library user's own loop.
+
+`edge_vla.run` does not come through here: its pilot steers by odometry and its guard owns the base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from edge_vla.errors import ConfigError
+from edge_vla.goals import GOALS, Answer, Goal, clean_target, require_supported
+from edge_vla.parse import VLAActionParser
+from edge_vla.types import ActionType, Frame, RobotAction
+from edge_vla.validate import ActionValidator
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+UNSEEN_SIZE = (224, 224)  # width, height in pixels where no frame is given; steering does not depend on it
+
+
+def execute_action(
+    goal: Goal | str,
+    vlm_output: str,
+    frame: Frame | NDArray[np.uint8] | None = None,
+    target_object: str | None = None,
+    send: Callable[[RobotAction], None] | None = None,
+) -> RobotAction:
+    """The validated action of a reply under a goal, handed to `send` (a guard's link, for example) if there is one.
+
+    Boxes steer, movement sentences move, descriptions and refused replies stand still with the words or the reason in
+    `description`. A box of another thing than `target_object` is refused. Raises ConfigError for an unknown goal, a missing
+    target, and goals that need an arm.
+    """
+    chosen = require_supported(goal)
+    if GOALS[chosen].needs_target and target_object is None:
+        raise ConfigError(f"goal {chosen.value!r} needs a target, for example target_object='cup'")
+    action = ActionValidator().validate_action(_action(chosen, vlm_output, frame, target_object))
+    if send is not None:
+        send(action)
+    return action
+
+
+def _action(goal: Goal, vlm_output: str, frame: Frame | NDArray[np.uint8] | None, target: str | None) -> RobotAction:
+    parser = VLAActionParser()
+    match GOALS[goal].answer:
+        case Answer.BOXES:
+            width, height = _size(frame)
+            return _towards(goal, parser.parse_segmentation_output(vlm_output, width, height), target)
+        case Answer.MOTION:
+            return parser.parse_text_output(vlm_output)
+        case Answer.WORDS:
+            return RobotAction(ActionType.STOP, confidence=1.0, description=vlm_output[:200])
+        case _:
+            return RobotAction(ActionType.STOP, confidence=1.0, description=goal.value)
+
+
+def _towards(goal: Goal, action: RobotAction, target: str | None) -> RobotAction:
+    """The steering action, if its box is of the thing asked for; LOOK turns and does not drive."""
+    wanted = clean_target(target).lower() if target else ""
+    seen = (action.target_object or wanted).lower()
+    if wanted and seen != wanted and action.confidence > 0.0:
+        return RobotAction(ActionType.STOP, description=f"asked for {wanted!r}, the box is of {seen[:60]!r}")
+    if goal is Goal.LOOK:
+        return replace(action, action_type=ActionType.LOOK, linear_x=0.0, target_object=target)
+    return replace(action, target_object=target)
+
+
+def _size(frame: Frame | NDArray[np.uint8] | None) -> tuple[int, int]:
+    """Width and height of a Frame or of a bare image."""
+    if frame is None:
+        return UNSEEN_SIZE
+    rgb = frame.rgb if isinstance(frame, Frame) else frame
+    return int(rgb.shape[1]), int(rgb.shape[0])

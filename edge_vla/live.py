@@ -1,0 +1,137 @@
+"""The two rates in real time: a thread that asks the engine, and the 30 Hz loop that steers. They share one mailbox."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from edge_vla.drive import Seeing, Steering, Tick
+from edge_vla.errors import CameraError, ConfigError, EngineError
+from edge_vla.types import Camera, Frame, Look, Reply
+
+READ_S = 0.25  # patience with the camera before it is counted as silent
+BLIND_NS = 2_000_000_000  # no usable frame for this long is a fault
+HANG_NS = 6_000_000_000  # no reply for this long is a fault; the evidence deadline has stopped the robot long before
+SEE_NICE = 5  # the engine yields to the 30 Hz loop when both want the same core
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One answered frame on its way from the slow thread to the fast loop."""
+
+    frame: Frame
+    reply: Reply
+    asked_ns: int
+    ready_ns: int
+
+
+@dataclass(slots=True)
+class SeeLoop:
+    """Asks the engine about the newest good frame, over and over, in a thread of its own."""
+
+    camera: Camera
+    seeing: Seeing
+    judge: Callable[[Frame, int, bool], str | None]  # the frame rules of the camera
+    driven: Callable[[], float]  # how far the wheels have turned so far: tells a frozen camera from a still robot
+    counts: dict[str, int] = field(default_factory=dict)
+    fault: str = ""
+    asking_since_ns: int | None = None
+    _seen: Seen | None = None
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+    _good_ns: int = field(default_factory=time.monotonic_ns)
+    _why: str = "no frame yet"
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="see", daemon=True)  # a hung engine must not hang the exit
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 1.0) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def take(self) -> Seen | None:
+        """The newest answer not yet taken."""
+        seen, self._seen = self._seen, None
+        return seen
+
+    def trouble(self, now_ns: int) -> str:
+        """Why the run must end as a fault, "" while it need not."""
+        if self.fault:
+            return self.fault
+        since = self.asking_since_ns
+        if since is not None and now_ns - since > HANG_NS:
+            return f"the engine has not answered for {(now_ns - since) * 1e-9:.1f} s"
+        if since is None and now_ns - self._good_ns > BLIND_NS:
+            return f"no usable frame for {(now_ns - self._good_ns) * 1e-9:.1f} s: {self._why}"
+        return ""
+
+    def _run(self) -> None:
+        with suppress(OSError):  # a container may forbid it; the loop is then merely less favoured
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), SEE_NICE)
+        driven = self.driven()
+        while not self._stop.is_set():
+            try:
+                frame = self.camera.read(READ_S)
+            except CameraError as err:
+                self._reject("camera_silent", str(err))
+                continue
+            moved, driven = self.driven() - driven > 0.005, self.driven()
+            reason = self.judge(frame, time.monotonic_ns(), moved)
+            if reason:
+                self._reject(f"frame_{reason}", reason)
+                continue
+            self._good_ns = time.monotonic_ns()
+            try:
+                self._ask(frame)
+            except (EngineError, ConfigError) as err:
+                self.fault = f"engine: {err}"
+                return
+
+    def _ask(self, frame: Frame) -> None:
+        asked = self.asking_since_ns = time.monotonic_ns()
+        try:
+            reply = self.seeing.ask(frame)
+        finally:
+            self.asking_since_ns = None
+            self._good_ns = time.monotonic_ns()
+        self._seen = Seen(frame, reply, asked, time.monotonic_ns())
+
+    def _reject(self, name: str, why: str) -> None:
+        self.counts[name] = self.counts.get(name, 0) + 1
+        self._why = why
+
+
+class SteerLoop:
+    """The fast loop: absolute deadlines, one mailbox look-up and one steering tick each."""
+
+    def __init__(self, see: SeeLoop, steering: Steering, hz: int) -> None:
+        self.see, self.steering = see, steering
+        self.period_ns = 1_000_000_000 // hz
+        self.look: Look | None = None
+        self.parse_ns = 0  # of the newest answer
+        self._due_ns = time.monotonic_ns()
+
+    def wait(self) -> int:
+        """Sleep until the next deadline and return how late it came, ns. Missed deadlines are never made up for."""
+        while (ahead := self._due_ns - time.monotonic_ns()) > 0:
+            time.sleep(ahead * 1e-9)
+        late_ns = time.monotonic_ns() - self._due_ns
+        missed = late_ns // self.period_ns
+        self._due_ns += self.period_ns * (1 + missed)
+        return late_ns
+
+    def tick(self, late_ns: int) -> tuple[Tick, Seen | None, int]:
+        """One tick: (what was done, the answer it took in, what the tick took to compute, ns)."""
+        start = time.monotonic_ns()
+        seen = self.see.take() if self.steering.guard.poses.newest is not None else None
+        if seen is not None:
+            self.look = self.see.seeing.understand(seen.reply, seen.frame, seen.ready_ns)
+            self.parse_ns = time.monotonic_ns() - start
+        tick = self.steering.tick(start, self.look, late_ns)
+        return tick, seen, time.monotonic_ns() - start

@@ -1,0 +1,72 @@
+"""Names to parts: the only file that names adapters, each imported inside its branch. A new adapter is one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edge_vla.errors import ConfigError
+from edge_vla.guard.types import Base
+
+if TYPE_CHECKING:
+    from edge_vla.config import CameraProfile
+    from edge_vla.sim.view import Truth
+    from edge_vla.types import Camera, Engine, Frame
+
+ORACLE = "oracle"
+CAMERAS = ("simulator",)
+
+
+def make_base(kind: str, track_m: float, max_wheel_mps: float) -> Base:
+    """A base's codec by name. Raises ConfigError for an unknown one."""
+    from edge_vla.bases import make_base as base_by_name
+
+    return base_by_name(kind, {"track_m": track_m, "max_wheel_mps": max_wheel_mps})
+
+
+def make_camera(profile: CameraProfile, socket: Path | None) -> Camera:
+    """The camera a profile names; `socket` is the simulator's. Raises ConfigError, CameraError."""
+    match profile.kind:
+        case "simulator":
+            from edge_vla.cameras.simulator import SimulatorCamera
+
+            if socket is None:
+                raise ConfigError("camera 'simulator' needs a running simulator")
+            return SimulatorCamera(socket)
+        case kind:
+            near = get_close_matches(kind, CAMERAS, n=1, cutoff=0.0)[0]
+            raise ConfigError(f"camera {kind!r} is unknown; did you mean {near!r}? There are: {', '.join(CAMERAS)}")
+
+
+def make_frame_rules(profile: CameraProfile) -> Callable[[Frame, int, bool], str | None]:
+    """The judge of this camera's frames: (frame, now_ns, moved) -> why it may not be used, or None."""
+    from edge_vla.cameras.rules import FrameRules
+
+    return FrameRules((profile.height, profile.width, 3)).judge
+
+
+def make_engine(
+    name: str, *, threads: int, domain: str, truth_of: Callable[[int], Truth | None] | None = None, allow_domain: bool = False
+) -> Engine:
+    """`oracle` (simulator only) or the engine in a bundle folder. Raises ConfigError for a bundle that must not drive this robot."""
+    if name == ORACLE:
+        from edge_vla.sim.oracle import OracleEngine
+
+        if truth_of is None:
+            raise ConfigError("engine 'oracle' answers from the simulator's truth: it cannot see a real room")
+        return OracleEngine(truth_of)
+    from edge_vla.backends.bundle import Bundle
+
+    bundle = Bundle(Path(name))
+    if bundle.manifest.domain != domain and not allow_domain:
+        raise ConfigError(
+            f"engine {name!r} was trained on {bundle.manifest.domain!r} images and this robot is {domain!r}; "
+            "--allow-domain-mismatch drives it all the same, at your risk"
+        )
+    match bundle.manifest.backend:
+        case "onnx":
+            from edge_vla.backends.onnx import OnnxEngine
+
+            return OnnxEngine(bundle, threads)

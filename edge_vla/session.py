@@ -1,0 +1,184 @@
+"""One run's parts, started in order and ended in reverse: simulator, camera, guard, recorder, the two loops."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Any
+
+from edge_vla.behaviours.state import Plan
+from edge_vla.config import SIMULATED_PORT, RobotProfile
+from edge_vla.drive import Seeing, Steering, latched
+from edge_vla.goals import GOALS, Goal
+from edge_vla.guard.client import GuardProcess
+from edge_vla.guard.settings import GuardSettings
+from edge_vla.live import SeeLoop, Seen, SteerLoop
+from edge_vla.parts import ORACLE, make_camera, make_frame_rules
+from edge_vla.pilot import time_over
+from edge_vla.record import Recorder, Stages
+from edge_vla.robot import guard_limits
+from edge_vla.status import StatusLine
+from edge_vla.summary import Ending, Summary, Totals, summarise
+from edge_vla.types import STILL, Camera, Engine
+
+if TYPE_CHECKING:
+    from edge_vla.sim.process import SimProcess
+    from edge_vla.sim.view import Truth
+
+FIRST_FRAME_S = 15.0  # a camera may take this long to start streaming
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the operator asked for, checked."""
+
+    profile: RobotProfile
+    plan: Plan
+    engine: str
+    seed: int
+    timeout_s: float
+    folder: Path
+    allow_domain_mismatch: bool = False
+
+
+class Interrupt:
+    """SIGINT and SIGTERM: a flag while the loop runs, KeyboardInterrupt while parts are being started."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self.deferred = False
+
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        """The signal handler. A second signal is no different from the first: the stop is already under way."""
+        first, self.signal = self.signal == 0, self.signal or number
+        if first and not self.deferred:
+            raise KeyboardInterrupt
+
+
+class Session:
+    """Holds everything that must be ended. Leaving the context stops the base first."""
+
+    def __init__(self, request: Request, interrupt: Interrupt) -> None:
+        self.request, self.interrupt = request, interrupt
+        self._stack = ExitStack()
+        self._sim: SimProcess | None = None
+        self._camera: Camera | None = None
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stack.close()
+
+    def truth_of(self, seq: int) -> Truth | None:
+        """The simulator's truth about a frame, for the oracle."""
+        from edge_vla.cameras.simulator import SimulatorCamera
+
+        return self._camera.truth_of(seq) if isinstance(self._camera, SimulatorCamera) else None
+
+    def run(self, engine: Engine) -> Summary:
+        """Start the parts, drive, sum up."""
+        request = self.request
+        port = self._start_world(truth=request.engine == ORACLE)
+        camera = self._camera = make_camera(request.profile.camera, Path(self._sim.frames) if self._sim else None)
+        self._stack.callback(camera.close)
+        camera.read(FIRST_FRAME_S)
+        if hasattr(engine, "warm_up"):
+            engine.warm_up()
+        guard = self._stack.enter_context(GuardProcess.start(self._guard_settings(port)))
+        self.interrupt.deferred = True  # from here on a signal ends the loop, which stops the base
+        recorder = self._stack.enter_context(self._recorder(engine))
+        return self._drive(engine, camera, guard, recorder)
+
+    def _start_world(self, *, truth: bool) -> str:
+        """The base's port; with a simulated robot, after starting its world."""
+        profile, plan = self.request.profile, self.request.plan
+        if profile.base.port != SIMULATED_PORT:
+            return profile.base.port
+        from edge_vla.sim.process import SimProcess
+        from edge_vla.sim.settings import SimSettings
+
+        camera = profile.camera
+        settings = SimSettings(
+            folder=str(self.request.folder), seed=self.request.seed, require=(plan.target,) if plan.target else (),
+            width=camera.width, height=camera.height, fps=camera.fps, hfov_deg=camera.hfov_deg, height_m=camera.height_m,
+            pitch_deg=camera.pitch_deg, forward_m=camera.forward_m, track_m=profile.base.track_m, baud=profile.base.baud,
+            truth=truth, follow=plan.goal is Goal.FOLLOW,
+        )  # fmt: skip
+        self._sim = self._stack.enter_context(SimProcess.start(settings))
+        return self._sim.port
+
+    def _guard_settings(self, port: str) -> GuardSettings:
+        profile = self.request.profile
+        return GuardSettings(
+            base=profile.base.kind, port=port, baud=profile.base.baud, limits=guard_limits(profile),
+            base_options={"track_m": profile.base.track_m, "max_wheel_mps": profile.base.max_wheel_mps}, use_gyro=profile.simulated,
+            log_path=str(self.request.folder / "guard.jsonl"),
+        )  # fmt: skip
+
+    def _recorder(self, engine: Engine) -> Recorder:
+        profile = self.request.profile
+        info: dict[str, Any] = {"name": self.request.engine}
+        manifest = getattr(engine, "manifest", None)
+        if manifest is not None:
+            info |= {"sha256": dict(manifest.sha256), "domain": manifest.domain, "precision": manifest.precision}
+        return Recorder(self.request.folder, self.request.plan, profile=profile.model_dump(), engine=info, simulated=profile.simulated)
+
+    def _drive(self, engine: Engine, camera: Camera, guard: GuardProcess, recorder: Recorder) -> Summary:
+        request, profile = self.request, self.request.profile
+        seeing = Seeing(engine, request.plan, guard.poses.at)
+        steering = Steering(guard, request.plan, profile.limits.ttl_ms)
+        see = SeeLoop(camera, seeing, make_frame_rules(profile.camera), steering.driven)
+        loop = SteerLoop(see, steering, profile.steer.hz)
+        totals = Totals(loop.period_ns)
+        status = StatusLine(request.plan.goal.value, request.plan.target, simulated=profile.simulated)
+        self._stack.callback(see.stop)
+        see.start()
+        with status:
+            result, why = self._loop(loop, totals, recorder, status)
+        guard.close()
+        recorder.close()
+        state = steering.state
+        spoken = GOALS[request.plan.goal].answer.value == "words"
+        return summarise(request.plan, totals, Ending(
+            result, why or state.why, profile.simulated, request.engine, words=state.words if spoken else "", record=request.folder,
+            notice=recorder.notice, status=guard.status, frames_dropped=sum(see.counts.values()), signal=self.interrupt.signal if result == "interrupted" else 0,
+        ))  # fmt: skip
+
+    def _loop(self, loop: SteerLoop, totals: Totals, recorder: Recorder, status: StatusLine) -> tuple[str, str]:
+        """Tick until something ends the run: (result, why). Whatever it is, the base is told to stop before this returns."""
+        guard, steering = loop.steering.guard, loop.steering
+        started_ns = time.monotonic_ns()
+        while True:
+            tick, seen, spent_ns = loop.tick(loop.wait())
+            self._note(loop, totals, recorder, seen)
+            totals.tick(tick, spent_ns)
+            recorder.tick(tick, guard.status.tally if guard.status else {})
+            elapsed_ns = tick.inputs.now_ns - started_ns
+            status.show(tick, steering.state.track, elapsed_ns * 1e-9)
+            if self.interrupt.signal:
+                guard.stop()
+                return "interrupted", f"signal {signal.Signals(self.interrupt.signal).name}"
+            if trouble := loop.see.trouble(tick.inputs.now_ns):
+                guard.stop()
+                return "fault", trouble
+            if latched(guard.status):
+                return "fault", f"the guard latched {guard.status.fault.name.lower() if guard.status else ''}"
+            if steering.done:
+                return steering.state.outcome, ""
+            if elapsed_ns > self.request.timeout_s * 1e9:
+                guard.send(STILL)
+                steering.state = time_over(steering.state, loop.look, self.request.plan)
+                return steering.state.outcome, ""
+
+    def _note(self, loop: SteerLoop, totals: Totals, recorder: Recorder, seen: Seen | None) -> None:
+        """Count and record an answer that has just been taken in."""
+        if seen is None or loop.look is None:
+            return
+        stages = Stages(seen.asked_ns - seen.frame.t_capture_ns, seen.ready_ns - seen.asked_ns, loop.parse_ns)
+        totals.look(loop.look, stages)
+        recorder.look(seen.frame, seen.reply, loop.look, loop.see.seeing.p99_ns, stages)

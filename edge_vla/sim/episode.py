@@ -1,0 +1,139 @@
+"""One evaluation episode in lockstep: which room, what is asked, and an honest verdict from the simulator's truth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from edge_vla.config import RobotProfile
+from edge_vla.geometry import wrap
+from edge_vla.goals import Goal
+from edge_vla.guard.types import Base
+from edge_vla.robot import guard_limits, make_plan
+from edge_vla.sim.lockstep import Lockstep
+from edge_vla.sim.mover import make_mover
+from edge_vla.sim.objects import CLASSES
+from edge_vla.sim.robot import RobotModel
+from edge_vla.sim.rooms import Room, make_room
+from edge_vla.sim.world import World
+from edge_vla.types import Engine
+
+NEAR_M = 0.6  # from the robot's centre to the target's nearest surface
+FACING_RAD = math.radians(20)
+MOVES_M = 1.0  # an avoid episode must get about at least this far
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What one episode asks. The room and everything in it follow from `seed`."""
+
+    seed: int
+    goal: Goal
+    target: str
+    absent: bool = False
+    facing_away: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of it."""
+
+    seed: int
+    target: str
+    absent: bool
+    said: str  # what the pilot reported: reached, not_found, timeout, fault
+    success: bool
+    spl: float
+    time_s: float
+    path_m: float
+    contacts: int
+    touched: tuple[str, ...]
+    distance_m: float
+    facing_deg: float
+    why: str
+    room: Room
+    trail: tuple[tuple[float, float], ...]
+
+
+def draw_case(seed: int, goal: Goal, *, absent: bool, index: int) -> Case:
+    """Targets go round all classes, every second start faces away."""
+    target = "person" if goal is Goal.FOLLOW else CLASSES[index * 5 % len(CLASSES)]
+    away = (index + index // len(CLASSES)) % 2 == 0  # half of them, in either half of every class
+    return Case(seed, goal, target, absent, facing_away=away)
+
+
+def build_room(case: Case) -> Room:
+    """The room with the target in it (thing 0) or surely not, and the robot turned as the case wants."""
+    room = make_room(case.seed, require=() if case.absent else (case.target,), exclude=(case.target,) if case.absent else ())
+    x, y, yaw = room.start
+    if not case.absent:
+        spread = np.random.default_rng([case.seed, 31]).uniform(-1, 1)
+        straight = math.atan2(room.things[0].y_m - y, room.things[0].x_m - x)
+        yaw = wrap(straight + (math.pi + spread * math.pi / 3 if case.facing_away else spread * math.pi / 2))
+    return replace(room, start=(x, y, yaw))
+
+
+def robot_model(profile: RobotProfile) -> RobotModel:
+    """The simulated robot with the profile's geometry."""
+    camera = profile.camera
+    return RobotModel(
+        track_m=profile.base.track_m, camera_height_m=camera.height_m, camera_forward_m=camera.forward_m,
+        camera_pitch_deg=camera.pitch_deg, hfov_deg=camera.hfov_deg, aspect=camera.width / camera.height,
+    )  # fmt: skip
+
+
+def run_case(
+    case: Case, profile: RobotProfile, base: Base, make_engine: Callable[[Lockstep], Engine], *,
+    latency_ms: int, timeout_s: float, stop_at_m: float, compensate: bool = True,
+) -> Verdict:  # fmt: skip
+    """Run and judge one episode."""
+    room = build_room(case)
+    world = World(room, robot_model(profile))
+    plan = make_plan(profile, case.goal, None if case.goal is Goal.AVOID else case.target, stop_at_m=stop_at_m, compensate=compensate)
+    mover = make_mover(world, 0, case.seed) if case.goal is Goal.FOLLOW else None
+    run = Lockstep(
+        world, plan, base, make_engine, latency_ms=latency_ms, limits=guard_limits(profile), steer_hz=profile.steer.hz,
+        fps=profile.camera.fps, mover=mover,
+    )  # fmt: skip
+    try:
+        start_m = math.inf if case.absent else world.surface_distance(0)
+        said = run.run(timeout_s)
+        return _judge(case, run, said, start_m)
+    finally:
+        run.close()
+
+
+def _judge(case: Case, run: Lockstep, said: str, start_m: float) -> Verdict:
+    world = run.world
+    path_m = sum(math.hypot(b.x_m - a.x_m, b.y_m - a.y_m) for a, b in zip(run.trail, run.trail[1:], strict=False))
+    distance_m, facing = (math.inf, math.pi) if case.absent else (world.surface_distance(0), facing_rad(world, 0))
+    contacts = world.contacts.episodes
+    at_target = distance_m <= run.plan.stop_at_m + (NEAR_M - 0.45) and facing <= FACING_RAD
+    success = contacts == 0 and {
+        Goal.LOOK: said == "reached" and facing <= FACING_RAD,
+        Goal.AVOID: said == "reached" and path_m >= MOVES_M,
+        Goal.FOLLOW: said == "reached" and distance_m <= run.plan.stop_at_m + 0.5 and facing <= 2 * FACING_RAD,
+    }.get(case.goal, said == "reached" and at_target)
+    if case.absent:
+        success = said != "reached" and contacts == 0
+    shortest_m = max(0.0, start_m - NEAR_M)  # straight line: a lower bound of any real path, so SPL is not flattered
+    spl = float(success) * (shortest_m / max(shortest_m, path_m) if shortest_m > 0.05 else 1.0)
+    return Verdict(
+        case.seed, case.target, case.absent, said, success, 0.0 if case.absent else spl, run.elapsed_s, path_m, contacts,
+        tuple(world.contacts.things), distance_m, math.degrees(facing), run.steering.state.why, world.room,
+        tuple((p.x_m, p.y_m) for p in run.trail[::5]),
+    )  # fmt: skip
+
+
+def facing_rad(world: World, index: int) -> float:
+    """Angle between the robot's heading and the nearest part of a thing: 0 when the heading meets it."""
+    pose, thing = world.pose(), world.room.things[index]
+    x, y, yaw = world.thing_pose(index)
+    corners = [(sx * thing.shape.half_x, sy * thing.shape.half_y) for sx in (-1, 0, 1) for sy in (-1, 0, 1)]
+    c, s = math.cos(yaw), math.sin(yaw)
+    bearings = [wrap(math.atan2(y + s * cx + c * cy - pose.y_m, x + c * cx - s * cy - pose.x_m) - pose.yaw_rad) for cx, cy in corners]
+    straddles = min(bearings) <= 0 <= max(bearings) and max(bearings) - min(bearings) < math.pi
+    return 0.0 if straddles else min(abs(b) for b in bearings)

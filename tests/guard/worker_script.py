@@ -1,0 +1,71 @@
+"""A worker that drives 0.3 m/s ahead. Says `moving <guard pid>` once it does; then does what a line on stdin says. Not a test."""
+
+from __future__ import annotations
+
+import json
+import select
+import sys
+import time
+from dataclasses import asdict
+
+from edge_vla.errors import GuardError
+from edge_vla.guard.client import Evidence, GuardProcess
+from edge_vla.guard.settings import GuardSettings
+from edge_vla.guard.state import GuardState
+from edge_vla.guard.types import Twist
+
+MS = 1_000_000
+GO = Twist(0.3)
+
+
+def heard() -> str:
+    """The next word from the test, or nothing."""
+    return sys.stdin.readline().strip() if select.select([sys.stdin], [], [], 0)[0] else ""
+
+
+def say(*words: object) -> None:
+    print(*words, flush=True)
+
+
+def drive(guard: GuardProcess) -> None:
+    mode, moving, evidence = "drive", False, None
+    while mode != "leave":
+        mode = heard() or mode
+        status = guard.poll()
+        assert status is not None
+        now_ns = time.monotonic_ns()
+        if mode != "stale" or evidence is None:
+            evidence = Evidence(now_ns - 40 * MS, now_ns + 460 * MS, 50.0, 50.0, 20.0)
+        if mode != "silent":
+            guard.send(GO, evidence)
+        if mode == "status":
+            say(
+                json.dumps(
+                    {"state": status.state.name, "fault": status.fault.name, "cause": status.cause.name, "applied": asdict(status.applied)}
+                )
+            )
+            mode = "drive"
+        if not moving and status.applied == GO and status.measured is not None and status.measured.linear_x > 0.29:
+            moving = True
+            say("moving", guard.pid)
+        time.sleep(1 / 30)
+
+
+def main() -> int:
+    try:
+        with GuardProcess.start(GuardSettings("waveshare", sys.argv[1], log_path=sys.argv[2])) as guard:
+            while (status := guard.poll()) is None or status.state is not GuardState.DISARMED:
+                time.sleep(0.01)
+            guard.arm()
+            while (status := guard.poll()) is None or status.state is not GuardState.ARMED_IDLE:
+                time.sleep(0.01)
+            drive(guard)
+    except GuardError as err:
+        say("guard gone", err)
+        return 3
+    say("left", guard.exit_code)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
