@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from edge_vla.types import Engine
 
 GOALS = (Goal.FIND_OBJECT, Goal.NAVIGATE, Goal.LOOK, Goal.FOLLOW, Goal.AVOID)
+BOUNDS = {
+    "episodes": (1, 100_000), "latency_ms": (0, 5000), "jobs": (1, 64), "absent_fraction": (0, 1), "timeout_s": (1, 3600),
+    "seed": (0, 2**31),
+}  # fmt: skip
 UNTRAINED = Path("engines/untrained")
 
 
@@ -75,7 +79,7 @@ def cases(setting: Setting) -> list[Case]:
 
 def run_one(job: tuple[Case, Setting, RobotProfile]) -> Verdict:
     """One episode in this process."""
-    from edge_vla.sim.episode import run_case
+    from edge_vla.sim.episode import Terms, run_case
 
     case, setting, profile = job
     base = make_base(profile.base.kind, profile.base.track_m, profile.base.max_wheel_mps)
@@ -84,12 +88,12 @@ def run_one(job: tuple[Case, Setting, RobotProfile]) -> Verdict:
         from edge_vla.sim.controls import Blank, Swapped
 
         engine = make_engine(setting.engine, threads=profile.engine.threads, domain="sim", truth_of=run.truth_of)
-        return {"swapped": Swapped, "blank": Blank}[setting.control](engine) if setting.control else engine
+        if setting.control == "swapped":
+            return Swapped(engine)
+        return Blank(engine) if setting.control == "blank" else engine
 
-    return run_case(
-        case, profile, base, build, latency_ms=setting.latency_ms, timeout_s=setting.timeout_s,
-        stop_at_m=setting.stop_at_m, compensate=setting.compensate,
-    )  # fmt: skip
+    terms = Terms(setting.latency_ms, setting.timeout_s, setting.stop_at_m, setting.compensate)
+    return run_case(case, profile, base, build, terms)
 
 
 def run_all(setting: Setting, profile: RobotProfile, jobs: int) -> Iterator[Verdict]:
@@ -144,7 +148,8 @@ def controls(setting: Setting) -> dict[str, Setting]:
 
 def table(rows: dict[str, Result]) -> Table:
     """The figures side by side."""
-    out = Table("engine", "success", "SPL", "contacts", "false arrivals", "wrong arrivals", "median time", "episodes", title="SIMULATED closed-loop evaluation")
+    names = ("engine", "success", "SPL", "contacts", "false arrivals", "wrong arrivals", "median time", "episodes")
+    out = Table(*names, title="SIMULATED closed-loop evaluation")
     for name, r in rows.items():
         out.add_row(
             name, f"{r.success:.0%}", f"{r.spl:.2f}", f"{r.contacts_per_episode:.2f}", f"{r.false_arrivals:.0%}",
@@ -190,15 +195,15 @@ def setting_of(args: argparse.Namespace, profile: RobotProfile) -> Setting:
     goal = require_supported(to_goal(args.goal))
     if goal not in GOALS:
         raise ConfigError(f"goal {goal.value!r} has no closed-loop verdict; want one of {', '.join(g.value for g in GOALS)}")
-    bounds = {"episodes": (1, 100_000), "latency_ms": (0, 5000), "jobs": (1, 64), "absent_fraction": (0, 1), "timeout_s": (1, 3600), "seed": (0, 2**31)}
-    for name, (low, high) in bounds.items():
+    for name, (low, high) in BOUNDS.items():
         value = getattr(args, name)
         if not (math.isfinite(value) and low <= value <= high):
             raise ConfigError(f"--{name.replace('_', '-')} {value}: want {low} to {high}")
     stop_at = args.stop_at if args.stop_at is not None else make_plan(profile, goal, None).stop_at_m
     return Setting(
-        goal, args.engine, args.latency_ms, args.episodes, args.seed, args.absent_fraction, args.timeout_s, stop_at, not args.no_compensation
-    )
+        goal, args.engine, args.latency_ms, args.episodes, args.seed, args.absent_fraction, args.timeout_s, stop_at,
+        compensate=not args.no_compensation,
+    )  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -220,12 +225,7 @@ def main(argv: list[str] | None = None) -> int:
         verdicts = evaluate(row, profile, args.jobs, name, quiet=args.json)
         results[name] = result_of(verdicts)
         if row is setting:
-            from edge_vla.sim.paths import draw_paths
-
-            draw_paths(verdicts, args.picture)
-            if not args.json:
-                for v in (v for v in verdicts if not v.success):
-                    Console(stderr=True).print(f"  {v.seed} {v.target}{' (absent)' if v.absent else ''}: {v.said}, {v.distance_m:.2f} m, {v.facing_deg:.0f} degrees, {v.touched} {v.why}")
+            _show(verdicts, args.picture, quiet=args.json)
     if not args.json:
         Console().print(table(results))
         Console().print(f"paths: {args.picture}")
@@ -234,6 +234,19 @@ def main(argv: list[str] | None = None) -> int:
         line["controls"] = {name: asdict(r) for name, r in results.items() if name != "this engine"}
     print(json.dumps(line))
     return 0
+
+
+def _show(verdicts: list[Verdict], picture: Path, *, quiet: bool) -> None:
+    """Draw the paths and name every failure: each is a room somebody should look at."""
+    from edge_vla.sim.paths import draw_paths
+
+    draw_paths(verdicts, picture)
+    for v in verdicts:
+        if not (v.success or quiet):
+            absent = " (absent)" if v.absent else ""
+            where = f"{v.distance_m:.2f} m, {v.facing_deg:.0f} degrees"
+            touched = ", ".join(v.touched) or "nothing"
+            Console(stderr=True).print(f"  {v.seed} {v.target}{absent}: {v.said}, {where}, touched {touched}. {v.why}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ BODY_M = 0.18  # half the robot's diagonal: the half width of the lane it needs
 MARGIN_M = 0.06  # what steering and free distances may be off by
 FORGET_NS = 15_000_000_000
 FAR_M = 2.6  # a free distance beyond this is no obstacle worth remembering, and less exact
-MERGE_M = 0.08
+CELL_M = 0.08  # one point is remembered in each square of this size, the newest
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class Obstacles:
         for bearing, free in zip(bearings, look.free_distance_m, strict=True):
             if free < FAR_M:
                 x, y = to_odom(look.pose, camera.forward_m + free * math.cos(bearing), free * math.sin(bearing))
-                kept = [p for p in kept if math.hypot(p[0] - x, p[1] - y) > MERGE_M]
                 kept.append((x, y, look.t_capture_ns))
-        return replace(self, points=tuple(kept))
+        newest_in_cell = {(round(x / CELL_M), round(y / CELL_M)): (x, y, t_ns) for x, y, t_ns in kept}
+        return replace(self, points=tuple(newest_in_cell.values()))
 
     def without(self, x_m: float, y_m: float, radius_m: float) -> "Obstacles":
         """All but those within `radius_m` of a point: a target is no obstacle on the way to itself."""

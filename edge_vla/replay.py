@@ -28,6 +28,8 @@ SHOWN = 10  # differences kept; the others are counted
 NO_IMAGE = np.zeros((1, 1, 3), dtype=np.uint8)  # a reply has been given already, so nobody looks at the frame
 REBUILT = ("evidence_deadline_ns", "box", "sighting", "rejected")  # what a look adds to its reply
 
+READERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in (Header, TickLine, LookLine)}
+
 Line = TypeVar("Line", Header, TickLine, LookLine)
 
 
@@ -189,10 +191,11 @@ def _record(record: Any, kind: type[Line], where: str) -> Line:
         given = set(record) if isinstance(record, dict) else set()
         raise ConfigError(f"{where}: lacks {sorted(names - given)}, has unknown {sorted(given - names)}")
     try:
-        return TypeAdapter(kind).validate_python(record)
+        read: Line = READERS[kind].validate_python(record)
     except ValidationError as err:
         first = err.errors()[0]
         raise ConfigError(f"{where}: {'.'.join(map(str, first['loc']))} = {first['input']!r}: {first['msg']}") from err
+    return read
 
 
 # -- the command

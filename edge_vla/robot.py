@@ -19,7 +19,8 @@ def guard_limits(profile: RobotProfile) -> Limits:
     p = profile.limits
     return Limits(
         max_linear_mps=p.max_linear_mps, max_angular_radps=p.max_angular_rps, acc_mps2=p.acc_linear_mps2, dec_mps2=p.dec_linear_mps2,
-        acc_radps2=p.acc_angular_rps2, dec_radps2=p.dec_angular_rps2, max_wheel_mps=profile.base.max_wheel_mps, blind_mps=p.blind_linear_mps,
+        acc_radps2=p.acc_angular_rps2, dec_radps2=p.dec_angular_rps2, max_wheel_mps=profile.base.max_wheel_mps,
+        blind_mps=p.blind_linear_mps,
     )  # fmt: skip
 
 
@@ -30,7 +31,8 @@ def camera_pose(profile: RobotProfile) -> CameraPose:
 
 
 def make_plan(
-    profile: RobotProfile, goal: Goal, target: str | None, *, stop_at_m: float | None = None, commands: tuple[RobotAction, ...] = (), compensate: bool = True
+    profile: RobotProfile, goal: Goal, target: str | None, *, stop_at_m: float | None = None,
+    commands: tuple[RobotAction, ...] = (), compensate: bool = True,
 ) -> Plan:  # fmt: skip
     """The operator's wish with this robot's numbers. A follower keeps more distance than a finder."""
     default_m = FOLLOW_M if goal is Goal.FOLLOW else profile.steer.stop_at_m
@@ -38,4 +40,3 @@ def make_plan(
         goal, target, camera_pose(profile), default_m if stop_at_m is None else stop_at_m, profile.limits.max_linear_mps,
         profile.limits.max_angular_rps, compensate, commands,
     )  # fmt: skip
-

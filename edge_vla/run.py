@@ -1,6 +1,6 @@
 """The operator's door: arguments to parts, parts to a run, a run to a summary and an exit code. Stops the base whatever happens.
 
-    python -m edge_vla.run --goal find_object --target cup
+python -m edge_vla.run --goal find_object --target cup
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     cli.add_argument("--timeout-s", type=float, default=120.0)
     cli.add_argument("--stop-at", type=float, help="metres between the robot's centre and the target")
     cli.add_argument("--record", type=Path, default=Path("runs"), help="folder that gets a folder for this run")
-    cli.add_argument("--allow-domain-mismatch", action="store_true", help="drive with an engine trained on another kind of images, at your risk")
+    cli.add_argument("--allow-domain-mismatch", action="store_true", help="drive with an engine trained elsewhere, at your risk")
     cli.add_argument("--json", action="store_true", help="the summary as the last line of JSON, everything else on stderr")
     return cli.parse_args(argv)
 

@@ -144,10 +144,12 @@ class Session:
         recorder.close()
         state = steering.state
         spoken = GOALS[request.plan.goal].answer.value == "words"
-        return summarise(request.plan, totals, Ending(
+        ending = Ending(
             result, why or state.why, profile.simulated, request.engine, words=state.words if spoken else "", record=request.folder,
-            notice=recorder.notice, status=guard.status, frames_dropped=sum(see.counts.values()), signal=self.interrupt.signal if result == "interrupted" else 0,
-        ))  # fmt: skip
+            notice=recorder.notice, status=guard.status, frames_dropped=sum(see.counts.values()),
+            signal=self.interrupt.signal if result == "interrupted" else 0,
+        )  # fmt: skip
+        return summarise(request.plan, totals, ending)
 
     def _loop(self, loop: SteerLoop, totals: Totals, recorder: Recorder, status: StatusLine) -> tuple[str, str]:
         """Tick until something ends the run: (result, why). Whatever it is, the base is told to stop before this returns."""

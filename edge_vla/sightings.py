@@ -25,8 +25,8 @@ def interpret(reply: Reply, frame: Frame, ready: tuple[int, int], pose: Pose, ca
     if box is not None and confidence >= CONFIDENCE_FLOOR:
         sighting = place(box, pose, camera, confidence)
     return Look(
-        seq=frame.seq, t_capture_ns=frame.t_capture_ns, t_ready_ns=ready[0], evidence_deadline_ns=ready[1], pose=pose, text=reply.text, sighting=sighting,
-        box=box, confidence=confidence, free_distance_m=reply.free_distance_m, rejected=rejected,
+        seq=frame.seq, t_capture_ns=frame.t_capture_ns, t_ready_ns=ready[0], evidence_deadline_ns=ready[1], pose=pose,
+        text=reply.text, sighting=sighting, box=box, confidence=confidence, free_distance_m=reply.free_distance_m, rejected=rejected,
     )  # fmt: skip
 
 

@@ -143,7 +143,7 @@ def _caption(moment: Moment) -> draw.Image:
     draw.badge(caption, moment.number, (20, 20), PHASES[tick.phase])
     draw.write(caption, f"{moment.time_s:.1f} s", (42, 27), draw.Style(size=0.6))
     draw.write(caption, tick.phase.value.upper(), (122, 27), draw.Style(PHASES[tick.phase], 0.6))
-    range_m = f"{sighting.range_m:.2f} m" if sighting else "not seen"
+    range_m = f"{sighting.range_m:.2f} m" if sighting else "not seen" if moment.look.prompt.startswith("detect ") else ""
     draw.write(caption, range_m, (TILE_PX - 10, 27), draw.Style(draw.INK if sighting else draw.DIM, 0.6), right=True)
     speed = f"{tick.action.linear_x:.2f} m/s  {round(tick.action.angular_z, 2) + 0.0:+.2f} rad/s"  # + 0.0: no minus zero
     end = draw.write(caption, speed, (10, 51), draw.Style(VELOCITY))

@@ -222,7 +222,7 @@ def render(summary: Summary) -> RenderableType:
     head = Text("SIMULATED  ", style="bold magenta") if summary.simulated else Text()
     head.append(summary.result.replace("_", " "), style=f"bold {COLOURS[summary.result]}")
     head.append(f"  {summary.why}" if summary.why else "")
-    return Group(head, _facts(summary), _stages(summary))
+    return Group(head, "", _facts(summary), "", _stages(summary))
 
 
 def _facts(summary: Summary) -> Table:

@@ -24,13 +24,17 @@ from export.graphs import StepGraph, VisionGraph
 
 OPSET = 18
 TOLERANCE = 2e-3  # of fp32 ONNX against fp32 torch, largest absolute difference of any output
+STEP_INPUTS = ("embeddings", "positions", "mask", "past_keys", "past_values")
 PROMPT_LENGTHS = (4, 9)  # checked at two lengths: an exporter may bake one in
 
 
-def load_finder(checkpoint: Path) -> tuple[Finder, int]:
-    """The averaged weights of a training checkpoint, and the number of images they have seen."""
+def load_finder(checkpoint: Path | None) -> tuple[Finder, int]:
+    """The averaged weights of a training checkpoint, and the number of images they have seen; None is a fresh model."""
+    torch.manual_seed(0)
     tokenizer = build_tokenizer()
     finder = Finder(tokenizer.get_vocab_size(), tokenizer.token_to_id("<loc0000>"), len(CLASSES), COLUMNS)
+    if checkpoint is None:
+        return finder.eval(), 0
     kept = torch.load(checkpoint, weights_only=True)
     finder.load_state_dict(kept["average"])
     return finder.float().eval(), int(kept["seen"])
@@ -39,7 +43,12 @@ def load_finder(checkpoint: Path) -> tuple[Finder, int]:
 def fold_batch_norms(finder: Finder) -> None:
     """Merge each convolution with the batch norm after it: the same function, half the nodes."""
     for module in finder.vision.stem.modules():
-        if isinstance(module, nn.Sequential) and len(module) >= 2 and isinstance(module[0], nn.Conv2d) and isinstance(module[1], nn.BatchNorm2d):
+        if (
+            isinstance(module, nn.Sequential)
+            and len(module) >= 2
+            and isinstance(module[0], nn.Conv2d)
+            and isinstance(module[1], nn.BatchNorm2d)
+        ):
             module[0] = nn.utils.fusion.fuse_conv_bn_eval(module[0], module[1])
             module[1] = nn.Identity()
 
@@ -61,8 +70,7 @@ def trace(finder: Finder, folder: Path) -> None:
     )  # fmt: skip
     dim = torch.export.Dim.DYNAMIC
     torch.onnx.export(
-        step, _decode_example(finder), str(folder / "lm_step.onnx"), input_names=["embeddings", "positions", "mask", "past_keys", "past_values"],
-        output_names=["logits", "keys", "values"], opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
+        step, _decode_example(finder), str(folder / "lm_step.onnx"), input_names=list(STEP_INPUTS), output_names=["logits", "keys", "values"], opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
         dynamic_shapes={
             "embeddings": {1: dim}, "positions": {1: dim}, "mask": {2: dim, 3: dim}, "past_keys": {2: dim}, "past_values": {2: dim},
         },
@@ -86,8 +94,7 @@ def parity(finder: Finder, folder: Path) -> float:
         want = VisionGraph(finder).eval()(image)
         worst = _difference(vision.run(None, {"image": image.numpy()}), want, worst)
         for inputs in (*(example(finder, n) for n in PROMPT_LENGTHS), _decode_example(finder)):
-            names = ("embeddings", "positions", "mask", "past_keys", "past_values")
-            got = step.run(None, {name: value.numpy() for name, value in zip(names, inputs, strict=True)})
+            got = step.run(None, {name: value.numpy() for name, value in zip(STEP_INPUTS, inputs, strict=True)})
             worst = _difference(got, StepGraph(finder).eval()(*inputs), worst)
     return worst
 
@@ -145,7 +152,7 @@ def manifest_of(finder: Finder, folder: Path, precision: str, made: dict[str, st
     )  # fmt: skip
 
 
-def export_default(checkpoint: Path, out: Path, precision: str) -> Manifest:
+def export_default(checkpoint: Path | None, out: Path, precision: str) -> Manifest:
     """Build, verify, then replace `out` in one move. Raises SystemExit when torch and ONNX disagree."""
     finder, seen = load_finder(checkpoint)
     rows = finder.embed(torch.arange(finder.lm.config.vocab_size)).detach().numpy().astype(np.float16)
@@ -161,7 +168,12 @@ def export_default(checkpoint: Path, out: Path, precision: str) -> Manifest:
         np.save(folder / "embeddings.npy", rows)
         build_tokenizer().save(str(folder / "tokenizer.json"))
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-        made: dict[str, str | float | int] = {"images_seen": seen, "torch_onnx_max_abs": worst, "commit": commit, "torch": torch.__version__}
+        made: dict[str, str | float | int] = {
+            "images_seen": seen,
+            "torch_onnx_max_abs": worst,
+            "commit": commit,
+            "torch": torch.__version__,
+        }
         manifest = manifest_of(finder, folder, precision, made)
         (folder / "manifest.json").write_text(json.dumps(manifest.model_dump(), indent=1) + "\n")
         Bundle(folder)
@@ -174,8 +186,9 @@ def main(argv: list[str] | None = None) -> None:
     cli = argparse.ArgumentParser(prog="python -m export default", description=__doc__)
     cli.add_argument("--checkpoint", type=Path, default=Path("training/finder/last.pt"))
     cli.add_argument("--out", type=Path, default=Path("engines/default"))
+    cli.add_argument("--untrained", action="store_true", help="fresh weights: the control that must fail")
     cli.add_argument("--precision", choices=("fp32", "int8"), default="int8")
     args = cli.parse_args(argv)
-    manifest = export_default(args.checkpoint, args.out, args.precision)
+    manifest = export_default(None if args.untrained else args.checkpoint, args.out, args.precision)
     size = sum(path.stat().st_size for path in args.out.iterdir())
     print(f"{args.out}: {size / 1e6:.1f} MB, {manifest.made}")

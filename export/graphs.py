@@ -33,7 +33,9 @@ class StepGraph(nn.Module):
         base = config.rope_parameters["rope_theta"] if getattr(config, "rope_parameters", None) else config.rope_theta
         self.register_buffer("frequency", 1.0 / base ** (torch.arange(0, self.dim, 2).float() / self.dim), persistent=False)
 
-    def forward(self, embeddings: Tensor, positions: Tensor, mask: Tensor, past_keys: Tensor, past_values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, embeddings: Tensor, positions: Tensor, mask: Tensor, past_keys: Tensor, past_values: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         angle = positions[0].float()[:, None] * self.frequency[None]
         angle = torch.cat([angle, angle], -1)
         cos, sin = angle.cos(), angle.sin()

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_vla.errors import ConfigError
 
-SCHEMA = 1
 MANIFEST = "manifest.json"
 
 
@@ -90,7 +89,7 @@ class Calibration(_Strict):
 class Manifest(_Strict):
     """What a bundle says of itself."""
 
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Literal[1] = 1
     name: str
     kind: Literal["vlm"]
     domain: Literal["sim", "real"]
@@ -144,7 +143,9 @@ class Bundle:
                 raise ConfigError(f"engine {self.folder}: {name} is missing")
             got = hashlib.sha256(path.read_bytes()).hexdigest()
             if got != want:
-                raise ConfigError(f"engine {self.folder}: {name} has sha256 {got[:12]}..., the manifest says {want[:12]}...; export it again")
+                raise ConfigError(
+                    f"engine {self.folder}: {name} has sha256 {got[:12]}..., the manifest says {want[:12]}...; export it again"
+                )
 
 
 def _read_manifest(folder: Path) -> Manifest:

@@ -47,7 +47,7 @@ class OnnxEngine:
         self._scale = (1 / (255 * np.array(pre.std, np.float32))).astype(np.float32)
         self._shift = (-np.array(pre.mean, np.float32) / np.array(pre.std, np.float32)).astype(np.float32)
         self._presence = re.compile(re.escape(m.prompts.presence).replace(re.escape("{thing}"), r"(?:an? )?(?P<thing>.+?)"))
-        self._yes_no = [self._tokenizer.token_to_id(word) for word in ("yes", "no")]
+        self._yes_no = {row: word for word in ("yes", "no") if (row := self._tokenizer.token_to_id(word)) is not None}
         self._open(m.language.image_tokens)
 
     def _open(self, image_tokens: int) -> None:
@@ -80,8 +80,8 @@ class OnnxEngine:
         if kind == "detect":
             text, confidence = self._detect(first, conversation, thing)
         elif kind == "presence":
-            row, confidence = decode_choice(first, self._yes_no)
-            text = self._tokenizer.id_to_token(row)
+            row, confidence = decode_choice(first, list(self._yes_no))
+            text = self._yes_no[row]
         else:
             rows, confidence = decode_words(first, conversation.feed, self.manifest.tokens, self.manifest.language.max_new_tokens)
             text = self._tokenizer.decode(rows)
@@ -115,7 +115,9 @@ class OnnxEngine:
         elif prompt in self.manifest.prompts.sentences:
             return "sentence", ""
         else:
-            known = ", ".join(repr(p) for p in (self.manifest.prompts.detect, self.manifest.prompts.presence, *self.manifest.prompts.sentences))
+            known = ", ".join(
+                repr(p) for p in (self.manifest.prompts.detect, self.manifest.prompts.presence, *self.manifest.prompts.sentences)
+            )
             raise ConfigError(f"engine {self.manifest.name!r} was not trained on {prompt!r}; it answers {known}")
         self._bundle.require_target(thing)
         return kind, thing

@@ -1,4 +1,7 @@
-"""What the pilot does for each goal: one file per behaviour, registered here. A behaviour is pure: (state, inputs, plan) to (state, action)."""
+"""What the pilot does for each goal: one file per behaviour, registered here.
+
+A behaviour is pure: (state, inputs, plan) to (state, action).
+"""
 
 from __future__ import annotations
 

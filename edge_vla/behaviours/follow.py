@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edge_vla.behaviours.go import go_to
+from edge_vla.behaviours.go import Way, go_to
 from edge_vla.behaviours.search import search
 from edge_vla.behaviours.state import Inputs, Phase, Plan, State, turn
 from edge_vla.types import ActionType, RobotAction
@@ -30,8 +30,5 @@ def follow(state: State, inputs: Inputs, plan: Plan) -> tuple[State, RobotAction
     state = replace(state, phase=Phase.ACT, turned_from_rad=None, turn_sign=side)
     if away <= plan.stop_at_m + BAND_M:
         return state, turn(plan, look, 1.5 * bearing, ActionType.NAVIGATE, plan.target, "keeping distance")
-    action = go_to(
-        state, inputs, plan, (track.x_m, track.y_m), ActionType.NAVIGATE, "following",
-        stop_m=plan.stop_at_m, ignore_m=max(0.45, track.half_width_m + 0.3),
-    )  # fmt: skip
-    return state, action
+    way = Way((track.x_m, track.y_m), ActionType.NAVIGATE, "following", stop_m=plan.stop_at_m, ignore_m=max(0.45, track.half_width_m + 0.3))
+    return state, go_to(state, inputs, plan, way)

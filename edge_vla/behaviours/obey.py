@@ -46,5 +46,5 @@ def _push(state: State, inputs: Inputs, command: RobotAction, left: tuple[float,
             why = f"{command.description or 'the command'}: something is in the way"
             return replace(state, phase=Phase.DONE, outcome="not_found", why=why), halt(why)
     rate = math.copysign(min(abs(rate), 0.1 + 1.5 * left[0]), rate) if rate else 0.0
-    action = replace(command, linear_x=speed, angular_z=rate, confidence=1.0, max_turn_rad=min(0.7, left[0] + 0.05), max_travel_m=min(0.5, left[1] + 0.02))
-    return state, action
+    turn_rad, travel_m = min(0.7, left[0] + 0.05), min(0.5, left[1] + 0.02)
+    return state, replace(command, linear_x=speed, angular_z=rate, confidence=1.0, max_turn_rad=turn_rad, max_travel_m=travel_m)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from edge_vla.behaviours.go import go_to
+from edge_vla.behaviours.go import Way, go_to
 from edge_vla.behaviours.state import Inputs, Phase, Plan, State, halt, turn
 from edge_vla.obstacles import clear_ahead
 from edge_vla.types import ActionType, Pose, RobotAction
@@ -43,13 +43,14 @@ def leave(state: State, inputs: Inputs, plan: Plan) -> tuple[State, RobotAction]
 
 def explore(state: State, inputs: Inputs, plan: Plan) -> tuple[State, RobotAction]:
     """Drive to the waypoint; close to it, or out of time or way, search again."""
-    pose = inputs.pose
-    if pose is None or state.waypoint is None:
+    pose, waypoint = inputs.pose, state.waypoint
+    if pose is None or waypoint is None:
         raise ValueError("exploring needs a pose and a waypoint")
-    away = math.hypot(state.waypoint[0] - pose.x_m, state.waypoint[1] - pose.y_m)
+    away = math.hypot(waypoint[0] - pose.x_m, waypoint[1] - pose.y_m)
     if away < 0.2 or inputs.now_ns - state.since_ns > EXPLORE_NS:
-        return replace(state, phase=Phase.SEARCH, since_ns=inputs.now_ns, waypoint=None, turned_from_rad=None), halt("arrived at a new place")
-    return state, go_to(state, inputs, plan, state.waypoint, ActionType.NAVIGATE, "exploring")
+        state = replace(state, phase=Phase.SEARCH, since_ns=inputs.now_ns, waypoint=None, turned_from_rad=None)
+        return state, halt("arrived at a new place")
+    return state, go_to(state, inputs, plan, Way(waypoint, ActionType.NAVIGATE, "exploring"))
 
 
 def _freer_side(state: State, pose: Pose) -> float:

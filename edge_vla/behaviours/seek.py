@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from edge_vla.behaviours.go import go_to
+from edge_vla.behaviours.go import Way, go_to
 from edge_vla.behaviours.search import explore, leave, search
 from edge_vla.behaviours.state import Inputs, Phase, Plan, State, halt, turn
 from edge_vla.types import ActionType, RobotAction
@@ -48,11 +48,11 @@ def approach(state: State, inputs: Inputs, plan: Plan) -> tuple[State, RobotActi
         return replace(state, phase=Phase.ARRIVED, since_ns=inputs.now_ns), halt("one more look")
     if inputs.now_ns - state.nearest_ns > STUCK_NS:
         return leave(replace(state, track=None, visited=(*state.visited, (pose.x_m, pose.y_m))), inputs, plan)
-    action = go_to(
-        state, inputs, plan, (track.x_m, track.y_m), ActionType.NAVIGATE, "approaching",
-        stop_m=plan.stop_at_m - 0.02, ignore_m=max(0.25, track.half_width_m + 0.2),
+    way = Way(
+        (track.x_m, track.y_m), ActionType.NAVIGATE, "approaching", stop_m=plan.stop_at_m - 0.02,
+        ignore_m=max(0.25, track.half_width_m + 0.2),
     )  # fmt: skip
-    return state, action
+    return state, go_to(state, inputs, plan, way)
 
 
 def arrived(state: State, inputs: Inputs, plan: Plan) -> tuple[State, RobotAction]:

@@ -10,7 +10,7 @@ import unicodedata
 from dataclasses import dataclass
 
 MAX_CHARS = 1 << 20  # 1 MB of ASCII; longer replies are refused unread
-MAX_WORD = 40  # characters; no word of a command is longer
+_FOLDED_KEPT = 20_000  # characters; hostile text has a million different ones
 _ENDS = {".", "!", "?", ";", "\n"}
 _NOISE = set("\"'`*#()[]{}<>|~^\\=+$&@%-")  # markdown, quotes and brackets; "-" here is a bullet, a minus is part of its number
 _TOKEN = re.compile(
@@ -21,7 +21,7 @@ _TOKEN = re.compile(
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")  # TurnLeft
 _TAG = re.compile(r"<(/?)\|?([a-z ]{1,20})\|?>")
 _SPELLINGS = {
-    "°": " degrees ", "º": " degrees ", "˚": " degrees ", "℃": "", "⁄": "/", "∕": "/", "÷": "/", "π": " pi ", "—": " , ", "–": "-",
+    "°": " degrees ", "º": " degrees ", "˚": " degrees ", "⁄": "/", "∕": "/", "÷": "/", "π": " pi ", "—": " , ", "–": "-",
     "‐": "-", "‑": "-", "−": "-", "‘": "'", "’": "'", "ʼ": "'", "`": "'", "…": " . ", "。": ".", "、": ",", "→": " , ", "_": " ", "\t": " ",
     "\n": "\n", "\r": "\n", "\v": "\n", "\f": "\n", "\u2028": "\n", "\u2029": "\n",
 }  # fmt: skip
@@ -63,10 +63,12 @@ class Sentence:
 
 
 class _Folding(dict[int, str]):
-    """What each character becomes; worked out once per distinct character."""
+    """What each character becomes; worked out once for the characters that come first."""
 
     def __missing__(self, code: int) -> str:
-        folded = self[code] = _fold_char(chr(code))
+        folded = _fold_char(chr(code))
+        if len(self) < _FOLDED_KEPT:
+            self[code] = folded
         return folded
 
 

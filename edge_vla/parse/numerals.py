@@ -65,6 +65,8 @@ def _counted(tokens: Sequence[str], at: int) -> Number | None:
         return Number(value + mixed.value, mixed.end, spelt=True)
     if get(tokens, end) in _PARTS:
         return Number(value * _PARTS[tokens[end]], _past(tokens, end + 1, "of", "a", "an", "the"))
+    if get(tokens, end) in _WHOLE:
+        end += 1  # two full turns
     more = and_a_half(tokens, end)
     return Number(value + (0.5 if more else 0.0), end + more, spelt=value != 1.0 or number.spelt)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from edge_vla.geometry import wrap
 from edge_vla.goals import Goal
 from edge_vla.guard.types import Base
 from edge_vla.robot import guard_limits, make_plan
-from edge_vla.sim.lockstep import Lockstep
+from edge_vla.sim.lockstep import Conditions, Lockstep
 from edge_vla.sim.mover import make_mover
 from edge_vla.sim.objects import CLASSES
 from edge_vla.sim.robot import RobotModel
@@ -35,6 +36,16 @@ class Case:
     target: str
     absent: bool = False
     facing_away: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Under which terms every episode of an evaluation is run."""
+
+    latency_ms: int = 200
+    timeout_s: float = 120.0
+    stop_at_m: float = 0.45
+    compensate: bool = True  # place sightings where the robot was at exposure, not where it is at the reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,22 +96,19 @@ def robot_model(profile: RobotProfile) -> RobotModel:
     )  # fmt: skip
 
 
-def run_case(
-    case: Case, profile: RobotProfile, base: Base, make_engine: Callable[[Lockstep], Engine], *,
-    latency_ms: int, timeout_s: float, stop_at_m: float, compensate: bool = True,
-) -> Verdict:  # fmt: skip
+def run_case(case: Case, profile: RobotProfile, base: Base, make_engine: Callable[[Lockstep], Engine], terms: Terms) -> Verdict:
     """Run and judge one episode."""
     room = build_room(case)
     world = World(room, robot_model(profile))
-    plan = make_plan(profile, case.goal, None if case.goal is Goal.AVOID else case.target, stop_at_m=stop_at_m, compensate=compensate)
-    mover = make_mover(world, 0, case.seed) if case.goal is Goal.FOLLOW else None
-    run = Lockstep(
-        world, plan, base, make_engine, latency_ms=latency_ms, limits=guard_limits(profile), steer_hz=profile.steer.hz,
-        fps=profile.camera.fps, mover=mover,
-    )  # fmt: skip
+    target = None if case.goal is Goal.AVOID else case.target
+    plan = make_plan(profile, case.goal, target, stop_at_m=terms.stop_at_m, compensate=terms.compensate)
+    conditions = Conditions(terms.latency_ms, profile.steer.hz, profile.camera.fps)
+    run = Lockstep(world, plan, base, make_engine, guard_limits(profile), conditions)
+    if case.goal is Goal.FOLLOW:
+        run.mover = make_mover(world, 0, case.seed)
     try:
         start_m = math.inf if case.absent else world.surface_distance(0)
-        said = run.run(timeout_s)
+        said = run.run(terms.timeout_s)
         return _judge(case, run, said, start_m)
     finally:
         run.close()
@@ -108,7 +116,7 @@ def run_case(
 
 def _judge(case: Case, run: Lockstep, said: str, start_m: float) -> Verdict:
     world = run.world
-    path_m = sum(math.hypot(b.x_m - a.x_m, b.y_m - a.y_m) for a, b in zip(run.trail, run.trail[1:], strict=False))
+    path_m = sum(math.hypot(b.x_m - a.x_m, b.y_m - a.y_m) for a, b in pairwise(run.trail))
     distance_m, facing = (math.inf, math.pi) if case.absent else (world.surface_distance(0), facing_rad(world, 0))
     contacts = world.contacts.episodes
     at_target = distance_m <= run.plan.stop_at_m + (NEAR_M - 0.45) and facing <= FACING_RAD

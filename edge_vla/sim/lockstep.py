@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from edge_vla.behaviours.state import Plan
 from edge_vla.drive import Seeing, Steering, Tick, latched, pose_at
 from edge_vla.errors import EngineError
-from edge_vla.pilot import time_over
 from edge_vla.guard.client import GuardClient
 from edge_vla.guard.core import Guard
 from edge_vla.guard.limits import Limits
 from edge_vla.guard.types import Base
+from edge_vla.pilot import time_over
 from edge_vla.sim.eye import Eye, SensorNoise
 from edge_vla.sim.firmware.waveshare import WaveshareFirmware
 from edge_vla.sim.plant import MotorWheels, Sensors
@@ -51,18 +51,30 @@ class Pending:
     ready_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What a run is subjected to. `latency_ms` is from a frame's arrival to its reply."""
+
+    latency_ms: int = 200
+    steer_hz: int = 30
+    fps: int = 15
+    seed: int = 0  # of the sensors' noise, besides the room's own
+
+
 class Lockstep:
     """World, firmware, guard and pilot, advanced together. `mover` may move things before each guard tick."""
 
     def __init__(
-        self, world: World, plan: Plan, base: Base, make_engine: Callable[[Lockstep], Engine], *, latency_ms: int, limits: Limits,
-        steer_hz: int = 30, fps: int = 15, seed: int = 0, mover: Callable[[World, float], None] | None = None,
+        self, world: World, plan: Plan, base: Base, make_engine: Callable[[Lockstep], Engine], limits: Limits,
+        conditions: Conditions | None = None,
     ) -> None:  # fmt: skip
-        self.world, self.plan, self.mover = world, plan, mover
+        given = conditions or Conditions()
+        self.world, self.plan = world, plan
+        self.mover: Callable[[World, float], None] | None = None
         self.now_ns = 1_000_000_000  # zero means "never" in more than one protocol
         self.eye = Eye(world.model)
-        self._noise = SensorNoise(world.room.seed * 7 + seed)
-        self._wheels, sensors = MotorWheels(world), Sensors(world, world.room.seed * 7 + seed)
+        self._noise = SensorNoise(world.room.seed * 7 + given.seed)
+        self._wheels, sensors = MotorWheels(world), Sensors(world, world.room.seed * 7 + given.seed)
         self._firmware = WaveshareFirmware(self._wheels, measure=sensors.encoders, gyro=sensors.gyro)
         self._guard = Guard(base, limits, SESSION, use_gyro=True)
         self._wire = LocalWire()
@@ -70,7 +82,8 @@ class Lockstep:
         self.steering = Steering(client, plan, ttl_ms=150)
         self.engine = make_engine(self)
         self.seeing = Seeing(self.engine, plan, client.poses.at)
-        self._latency_ns, self._steer_ns, self._frame_ns = latency_ms * 1_000_000, 1_000_000_000 // steer_hz, 1_000_000_000 // fps
+        self._latency_ns = given.latency_ms * 1_000_000
+        self._steer_ns, self._frame_ns = 1_000_000_000 // given.steer_hz, 1_000_000_000 // given.fps
         self._steer_due_ns = self._guard_due_ns = self._frame_due_ns = self.now_ns
         self._frame: Frame | None = None
         self._pending: Pending | None = None

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -202,7 +203,7 @@ def _cone(rng: np.random.Generator) -> Shape:
     cut = (0.0, 0.32, 0.55, 0.75, 1.0)
     rings = [
         Part("frustum", (r * (1 - 0.85 * a), r * (1 - 0.85 * b), h * (b - a)), (0, 0, 0.02 + h * a), "main" if k % 2 == 0 else "band")
-        for k, (a, b) in enumerate(zip(cut[:-1], cut[1:], strict=True))
+        for k, (a, b) in enumerate(pairwise(cut))
     ]
     foot = Part("box", (r * 1.15, r * 1.15, 0.012), (0, 0, 0.012), "foot")
     roles = {"main": "orange", "band": "white", "foot": "orange" if rng.random() < 0.5 else "dark"}

@@ -41,16 +41,20 @@ def _tile(v: Verdict) -> NDArray[np.uint8]:
         target = i == 0 and not v.absent
         outline = np.array([at(*corner) for corner in _corners(thing)], np.int32)
         cv2.fillPoly(image, [outline], TARGET if target else THING, cv2.LINE_AA)
-        cv2.putText(image, thing.shape.name or "furniture", at(thing.x_m - 0.15, thing.y_m), cv2.FONT_HERSHEY_SIMPLEX, 0.3, INK, 1, cv2.LINE_AA)
+        _write(image, thing.shape.name or "furniture", at(thing.x_m - 0.15, thing.y_m), 0.3, INK)
     trail = np.array([at(x, y) for x, y in v.trail], np.int32)
     cv2.polylines(image, [trail], isClosed=False, color=GOOD if v.success else BAD, thickness=2, lineType=cv2.LINE_AA)
     cv2.circle(image, at(*v.trail[0]), 5, INK, 1, cv2.LINE_AA)
     cv2.circle(image, at(*v.trail[-1]), 5, GOOD if v.success else BAD, -1, cv2.LINE_AA)
     absent = " (absent)" if v.absent else ""
-    cv2.putText(image, f"{v.seed} {v.target}{absent}: {v.said}", (8, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.42, GOOD if v.success else BAD, 1, cv2.LINE_AA)
+    _write(image, f"{v.seed} {v.target}{absent}: {v.said}", (8, 15), 0.42, GOOD if v.success else BAD)
     said = f"{v.time_s:.0f} s, {v.path_m:.1f} m" + (f", hit {v.touched[0]}" if v.touched else "")
-    cv2.putText(image, said, (8, 30), cv2.FONT_HERSHEY_SIMPLEX, 0.36, INK, 1, cv2.LINE_AA)
+    _write(image, said, (8, 30), 0.36, INK)
     return image
+
+
+def _write(image: NDArray[np.uint8], text: str, at: tuple[int, int], size: float, colour: tuple[int, int, int]) -> None:
+    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA)
 
 
 def _corners(thing: Placed) -> list[tuple[float, float]]:

@@ -35,8 +35,10 @@ def robot_xml(robot: RobotModel, slip: float = 1.0) -> str:
     """The robot's body at the origin. `slip` scales the wheels' sliding friction."""
     r, half = robot.wheel_radius_m, robot.track_m / 2
     wheels = "".join(
-        f"""<body name="{side}" pos="0 {sign * half} {r}"><joint name="{side}" type="hinge" axis="0 1 0" damping="0.002" armature="0.0005"/>
-        <geom class="robot" type="cylinder" size="{r} 0.012" euler="90 0 0" mass="0.12" friction="{0.9 * slip:.3f} 0.005 0.0001" rgba=".1 .1 .1 1"/></body>"""
+        f"""<body name="{side}" pos="0 {sign * half} {r}">
+        <joint name="{side}" type="hinge" axis="0 1 0" damping="0.002" armature="0.0005"/>
+        <geom class="robot" type="cylinder" size="{r} 0.012" euler="90 0 0" mass="0.12" rgba=".1 .1 .1 1"
+          friction="{0.9 * slip:.3f} 0.005 0.0001"/></body>"""
         for side, sign in (("left", 1), ("right", -1))
     )
     casters = "".join(
@@ -44,10 +46,12 @@ def robot_xml(robot: RobotModel, slip: float = 1.0) -> str:
         for x in (-0.1, 0.1)
     )
     return f"""<body name="robot" pos="0 0 0"><freejoint name="robot"/>
-      <geom name="chassis" class="robot" type="box" size="{robot.length_m / 2} {robot.width_m / 2} 0.03" pos="0 0 0.075" mass="1.6" rgba=".2 .2 .25 1"/>
+      <geom name="chassis" class="robot" type="box" size="{robot.length_m / 2} {robot.width_m / 2} 0.03" pos="0 0 0.075"
+        mass="1.6" rgba=".2 .2 .25 1"/>
       <geom name="mast" class="robot" type="box" size="0.02 0.02 0.06" pos="{robot.camera_forward_m - 0.03} 0 0.165" mass="0.1"/>
       <geom name="centre" class="robot" type="sphere" size="0.001" pos="0 0 0.1" mass="0" contype="0" conaffinity="0" rgba="0 0 0 0"/>
-      <camera name="eye" pos="{robot.camera_forward_m} 0 {robot.camera_height_m}" xyaxes="{camera_axes(robot.camera_pitch_deg)}" fovy="{robot.vfov_deg:.4f}"/>
+      <camera name="eye" pos="{robot.camera_forward_m} 0 {robot.camera_height_m}" fovy="{robot.vfov_deg:.4f}"
+        xyaxes="{camera_axes(robot.camera_pitch_deg)}"/>
       {wheels}{casters}</body>"""
 
 

@@ -152,7 +152,8 @@ def room_xml(room: Room, robot: RobotModel, rng: np.random.Generator) -> str:
   <worldbody>
     <light name="sun" pos="0 0 3.5" dir="0.2 0.1 -1" diffuse=".6 .6 .6" specular=".1 .1 .1" castshadow="true"/>
     <light name="lamp" pos="1 1 2.3" dir="-0.3 -0.3 -1" diffuse=".3 .3 .3" specular=".1 .1 .1" castshadow="false"/>
-    <geom name="floor" type="plane" size="{hx + 0.1:.3f} {hy + 0.1:.3f} 0.1" material="floor" contype="2" conaffinity="1" friction="0.9 0.005 0.0001"/>
+    <geom name="floor" type="plane" size="{hx + 0.1:.3f} {hy + 0.1:.3f} 0.1" material="floor" contype="2" conaffinity="1"
+      friction="0.9 0.005 0.0001"/>
     {walls}{"".join(bodies)}
     {robot_xml(robot, slip=float(rng.uniform(0.75, 1.1)))}
   </worldbody>

@@ -59,7 +59,7 @@ class SimSettings:
 
     def __post_init__(self) -> None:
         for name, kind in (("folder", str), ("truth", bool), ("follow", bool), ("shadows", bool)):
-            if not isinstance(getattr(self, name), kind):
+            if not isinstance(getattr(self, name), kind) or getattr(self, name) == "":
                 raise ConfigError(f"simulator {name}={getattr(self, name)!r}: want {kind.__name__}")
         for name, (low, high) in _RANGES.items():
             value, kinds = getattr(self, name), (int,) if isinstance(low, int) else (int, float)

@@ -1,7 +1,5 @@
 """The simulated world: one room with the robot in it, stepped by whoever owns the clock. Knows nothing about serial ports."""
 
-
-
 from dataclasses import dataclass, field
 
 import mujoco

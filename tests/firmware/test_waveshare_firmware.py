@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edge_vla.bases.waveshare import WaveshareUGV
 from edge_vla.guard.types import Twist
 from edge_vla.sim.firmware.waveshare import WaveshareFirmware
-from edge_vla.sim.firmware.wheels import FirstOrderWheels, WheelLog
+from edge_vla.sim.firmware.wheels import WheelLog
 
 MS = 1_000_000
 VECTORS: dict[str, Any] = json.loads((Path(__file__).parents[1] / "golden" / "serial_vectors.json").read_text())["waveshare_ugv_json"]
@@ -261,32 +261,6 @@ def test_no_bytes_break_it(chunks: list[bytes]) -> None:
 )
 def test_no_json_breaks_it(message: dict[str, Any]) -> None:
     Rig().say(json.dumps(message))
-
-
-# -- wheels and log
-
-
-def test_a_motor_follows_its_time_constant() -> None:
-    wheels = FirstOrderWheels(tau_s=0.15, max_acc_mps2=100.0)
-    wheels.set_target(0.3, -0.3)
-    for _ in range(150):
-        wheels.advance(0.001)
-    assert wheels.speeds() == pytest.approx((0.3 * 0.63212, -0.3 * 0.63212), abs=1e-4)
-
-
-def test_a_motor_accelerates_no_faster_than_it_can() -> None:
-    wheels = FirstOrderWheels(tau_s=0.01, max_acc_mps2=2.0)
-    wheels.set_target(1.0, 1.0)
-    wheels.advance(0.1)
-    assert wheels.speeds() == pytest.approx((0.2, 0.2))
-
-
-def test_a_wheel_can_be_stuck_or_wired_backwards() -> None:
-    wheels = FirstOrderWheels(gain_left=0.0, gain_right=-1.0)
-    wheels.set_target(0.3, 0.3)
-    for _ in range(300):
-        wheels.advance(0.01)
-    assert wheels.speeds() == pytest.approx((0.0, -0.3), abs=1e-4)
 
 
 def test_the_log_holds_samples_and_accepted_frames(tmp_path: Path) -> None:

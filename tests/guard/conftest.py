@@ -12,7 +12,7 @@ from edge_vla.errors import UnsafeCommand
 from edge_vla.guard.client import Evidence
 from edge_vla.guard.core import Guard, GuardOutput
 from edge_vla.guard.limits import Limits
-from edge_vla.guard.link import Status
+from edge_vla.guard.link import Command, Status
 from edge_vla.guard.local import LocalGuard
 from edge_vla.guard.state import GuardState
 from edge_vla.guard.types import STILL, Twist
@@ -62,6 +62,7 @@ class Bench:
         self.worker = Worker.RUNNING
         self.port = PortHealth.OK
         self.leave = False
+        self.seq = 1_000_000  # of pushed datagrams, ahead of the client's own
         self.frames: list[tuple[int, Twist]] = []
         self.bytes_out: list[tuple[int, bytes]] = []
         self.speeds: list[tuple[int, float]] = []  # the faster wheel
@@ -102,6 +103,13 @@ class Bench:
     def drive(self, twist: Twist) -> Callable[[], object]:
         """A worker with a camera that never fails."""
         return lambda: self.local.send(twist, self.look())
+
+    def push(self, **fields: object) -> None:
+        """One datagram exactly as given, past the client's own checks."""
+        self.seq += 1
+        known = {"t_issue_ns": self.now_ns, "ttl_ms": 150, "max_turn_rad": 9.0, "max_travel_m": 9.0, "clear_m": 9.0}
+        known |= {"t_capture_ns": self.now_ns - 40 * MS, "evidence_deadline_ns": self.now_ns + 460 * MS}
+        self.local._wire.push(Command(SESSION, self.seq, **(known | fields)).pack())
 
     def armed(self) -> Bench:
         assert self.run(400).state is GuardState.DISARMED

@@ -48,6 +48,10 @@ def test_braking_is_never_weaker_than_accelerating(acc: str, dec: str) -> None:
         Limits(**{acc: 2.0, dec: 2.0 - EPS})
 
 
+def test_the_defaults_are_these() -> None:
+    assert Limits() == Limits(0.5, 1.0, 0.8, 1.5, 4.0, 6.0, 0.7, 0.15, 0.01, 0.2)
+
+
 # -- A: finite and range
 
 
@@ -111,6 +115,7 @@ def test_a_clamp_stops_rather_than_turns_an_arc_into_a_spin() -> None:
     assert lim.clamp_curvature(Twist(0.4, 0.0, 0.4), LIMITS, 0.01) == Twist(0.01, 0.0, 0.01)
     assert lim.clamp_curvature(Twist(0.4, 0.0, 0.4), LIMITS, 0.0099) == STILL
     assert lim.clamp_curvature(Twist(0.4), LIMITS, 0.005) == Twist(0.005)  # straight on stays straight on
+    assert lim.clamp_curvature(Twist(0.01, 0.0, 1.5), LIMITS) == STILL
     assert lim.clamp_curvature(Twist(0.005, 0.0, 1.5), LIMITS).angular_z == 1.0  # it was as good as a spin already
 
 

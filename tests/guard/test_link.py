@@ -92,6 +92,25 @@ def test_counters_stick_at_the_top() -> None:
     assert pack_counts([0, 1 << 32, (1 << 32) - 1]) == (0, (1 << 32) - 1, (1 << 32) - 1)
 
 
+def test_the_codes_on_the_wire_do_not_move() -> None:
+    """A worker and a guard of two releases must not take one fault for another: a new meaning gets a new number or a new VERSION."""
+    wire = {kind.__name__: [member.name for member in kind] for kind in (GuardState, FaultCode, StopCause, Refusal, Kind)}
+    assert wire == {
+        "GuardState": ["BOOT", "DISARMED", "ARMED_IDLE", "MOVING", "SOFT_STOP", "FAULT_LATCHED", "ESTOP_LATCHED"],
+        "FaultCode": [
+            "NONE", "OPERATOR_STOP", "WORKER_DEAD", "WORKER_STOPPED", "PORT_LOST", "WRITE_STALLED", "FEEDBACK_GAP", "FEEDBACK_CONTRADICTS",
+            "BASE_REBOOT", "TICK_OVERRUN", "SOFT_STOPS", "INVALID_COMMANDS", "SELF_CHECK", "TERMINATED",
+        ],
+        "StopCause": ["NONE", "TTL", "EVIDENCE", "INVALID", "BATTERY"],
+        "Refusal": [
+            "NONE", "WRONG_STATE", "NOT_STILL", "NO_FEEDBACK", "VELOCITY_REQUESTED", "WRONG_FAULT_ID", "TRIGGER_RECENT", "LOW_BATTERY",
+        ],
+        "Kind": ["COMMAND", "ARM", "DISARM", "STOP", "RESET", "BYE"],
+    }  # fmt: skip
+    for kind, first in ((GuardState, 0), (FaultCode, 0), (StopCause, 0), (Refusal, 0), (Kind, 1), (Count, 0)):
+        assert [int(member) for member in kind] == list(range(first, first + len(kind)))
+
+
 # -- refusals, each by its own name
 
 

@@ -93,6 +93,9 @@ def test_reset_needs_the_id_half_a_second_of_quiet_and_zero(latched: Machine) ->
     assert latched.refuse_reset(*good, still=False) is Refusal.NOT_STILL
     assert latched.reset(*good, still=False) is latched
     assert DISARMED.refuse_reset(*good, still=True) is Refusal.WRONG_STATE
+    again = latched.latch(300 * MS, FaultCode.PORT_LOST)  # the trigger is active once more: half a second from then
+    assert again.refuse_reset(800 * MS - 1, 1, still=True) is Refusal.TRIGGER_RECENT
+    assert again.refuse_reset(800 * MS, 1, still=True) is Refusal.NONE
 
 
 def test_a_reset_clears_the_reason_but_not_the_count_of_latches() -> None:

@@ -11,19 +11,21 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from edge_vla.parse import clean, loc, parse_all, parse_text
 from edge_vla.parse.command import MAX_SPEED_MPS, MAX_SPEED_RADPS, MAX_TRAVEL_M, MAX_TURN_RAD
 from edge_vla.parse.korean import reader
 from edge_vla.types import ActionType, RobotAction
 from edge_vla.validate import ActionValidator
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-WORDS = (
-    "turn left right move forward back stop don't not never and or then but if , . ? : 1 2.5 90 m cm degrees half a quarter the red cup to"
-    " of on at go please i will no instead grab find avoid slowly without / % {\"action\": \"turn\"} nan 1e308 - -1 <action> <loc0001>"
-    " 왼쪽으로 오른쪽 앞으로 뒤로 가 가지 마 말고 돌아 회전 회전해 하지 않고 멈춰 컵을 의자까지 있는 피해 보면 90도 반 바퀴 2미터 천천히 아니 그리고 다음 후"
-).split()
+WORDS = """
+    turn left right move forward back stop don't not never and or then but if , . ? : 1 2.5 90 m cm degrees half a quarter the red
+    cup to of on at go please i will no instead grab find avoid slowly without / % {"action": "turn"} nan 1e308 - -1 <action>
+    <loc0001> 왼쪽으로 오른쪽 앞으로 뒤로 가 가지 마 말고 돌아 회전 회전해 하지 않고 멈춰 컵을 의자까지 있는 피해 보면 90도 반 바퀴 2미터
+    천천히 아니 그리고 다음 후
+""".split()
 SENTENCES = st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=4)), max_size=40).map(" ".join)
 ANY_TEXT = st.one_of(st.text(max_size=2000), SENTENCES)
 
@@ -66,7 +68,7 @@ def test_any_number_is_a_bounded_budget(value: float, unit: str) -> None:
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
-        ("ｔｕｒｎ ｌｅｆｔ", "00+"),
+        ("\uff54\uff55\uff52\uff4e \uff4c\uff45\uff46\uff54", "00+"),  # full width
         ("tu\u200brn\u2060 le\u00adft", "00+"),
         ("t\u0301urn l\u0308eft", "00+"),
         ("왼쪽으로 돌아", "00+"),
@@ -74,7 +76,7 @@ def test_any_number_is_a_bounded_budget(value: float, unit: str) -> None:
         ("turn\u00a0left", "00+"),
         ("don\u2019t turn left", "000"),
         ("do\u200bnot turn left", "000"),
-        ("turn l\u0435ft", "000"),  # a Cyrillic е
+        ("turn l\u0435ft", "000"),  # a Cyrillic letter
         ("move forward \u0665 meters", "+00"),
         ("\ud800turn left", "00+"),
         ("\x00turn\x07 left", "00+"),
@@ -96,16 +98,20 @@ def test_unfolding_cannot_smuggle_more_in() -> None:
     assert "refused" in parse_text("\ufdfa" * (clean.MAX_CHARS // 2)).description  # 18 characters each
 
 
+@pytest.mark.slow
 def test_a_megabyte_is_read() -> None:
-    text = ("a chair. " * 200_000)[: clean.MAX_CHARS - 9] + "turn left"
+    text = "a chair. " * ((clean.MAX_CHARS - 9) // 9) + "turn left"
     assert parse_text(text).angular_z > 0
 
 
 # Repeated, each of these once made or could make some step look at the rest of the text again.
 REPEATED = [
-    "and ", "not to ", "the ", "on the ", "by turning x ", "여기로 ", "컵 ", "왼쪽 ", "회전 ", ", ", "direction: left ", "action: ", "action: left ",
-    "<action>", "{", "1 m ", "half ", "a ", "to ", "if ", "don't ", "가지 ", "가는 ", "반의 반 ", "\u0301\u0316", "'", "-1 ", "no ", "1/", "cup of ",
-    "point five ", "one hundred and ", "turn left. ", "x", "가", "1", "컵을 ", "말고 ", "보면 ", "½", "\n", "a: ", "instead of ", "go and ", "or ", "<a",
+    "and ", "not to ", "the ", "on the ", "by turning x ", "여기로 ", "컵 ", "왼쪽 ", "회전 ", ", ", "direction: left ", "action: ",
+    "action: left ",
+    "<action>", "{", "1 m ", "half ", "a ", "to ", "if ", "don't ", "가지 ", "가는 ", "반의 반 ", "\u0301\u0316", "'", "-1 ", "no ", "1/",
+    "cup of ",
+    "point five ", "one hundred and ", "turn left. ", "x", "가", "1", "컵을 ", "말고 ", "보면 ", "½", "\n", "a: ", "instead of ",
+    "go and ", "or ", "<a",
 ]  # fmt: skip
 
 

@@ -46,8 +46,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     folder, plan, frames = tmp_path_factory.mktemp("runs") / "run", Plan(Goal.FIND_OBJECT, "cone", CAMERA), {}
     run = Lockstep(
         World(make_room(5001, require=("cone",))), plan, make_base("waveshare", 0.172, 0.7),
-        lambda run: make_engine("oracle", threads=1, domain="sim", truth_of=run.truth_of), latency_ms=200,
-        limits=Limits(max_linear_mps=0.35),
+        lambda run: make_engine("oracle", threads=1, domain="sim", truth_of=run.truth_of), Limits(max_linear_mps=0.35),
     )  # fmt: skip
     with Recorder(folder, plan, profile={"robot": {"domain": "sim"}}, engine={"name": "oracle"}, simulated=True) as recorder:
 

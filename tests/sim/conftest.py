@@ -41,7 +41,9 @@ def make_world() -> Callable[..., World]:
     """make_world(("cup", x, y, yaw), ..., size=(6, 5), start=(0, 0, 0)): a room with exactly that in it."""
 
     def make(
-        *things: tuple[str, float, float, float], size: tuple[float, float] = (6.0, 5.0), start: tuple[float, float, float] = (0.0, 0.0, 0.0)
+        *things: tuple[str, float, float, float],
+        size: tuple[float, float] = (6.0, 5.0),
+        start: tuple[float, float, float] = (0.0, 0.0, 0.0),
     ) -> World:
         rng = np.random.default_rng(5)
         placed = tuple(Placed(NAMED[name](rng), x, y, yaw) for name, x, y, yaw in things)

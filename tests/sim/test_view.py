@@ -25,7 +25,14 @@ from edge_vla.types import Box, Frame
 Make = Callable[..., Any]
 CAMERA = CameraPose(math.radians(70), 4 / 3, 0.25, math.radians(10), 0.08)
 # Slack for the foot of a box, m and share of the distance: an upright round thing touches the floor where its box ends; a ball curves away.
-FEET = {"cup": (0.02, 0.03), "bottle": (0.02, 0.03), "can": (0.02, 0.03), "person": (0.03, 0.03), "ball": (0.12, 0.05), "cone": (0.06, 0.03)}
+FEET = {
+    "cup": (0.02, 0.03),
+    "bottle": (0.02, 0.03),
+    "can": (0.02, 0.03),
+    "person": (0.03, 0.03),
+    "ball": (0.12, 0.05),
+    "cone": (0.06, 0.03),
+}
 
 
 @pytest.mark.parametrize("name", FEET)
@@ -99,7 +106,9 @@ def test_truth_crosses_a_process_unchanged() -> None:
 @pytest.mark.parametrize(("yaw", "want"), [(0.0, 0.0), (0.1, 0.0), (0.5, 0.5), (-0.5, 0.5), (math.pi, math.pi), (3.0, 3.0)])
 def test_facing_is_the_angle_to_the_edge(make_world: Make, yaw: float, want: float) -> None:
     world: World = make_world(("ball", 1.0, 0.0, 0.0), start=(0.0, 0.0, yaw))
-    edge = math.asin(1.0 - world.surface_distance(0))  # the ball's radius at a metre; the robot's eye for surfaces is 0.1 m up, as is its middle
+    edge = math.asin(
+        1.0 - world.surface_distance(0)
+    )  # the ball's radius at a metre; the robot's eye for surfaces is 0.1 m up, as is its middle
     assert facing_rad(world, 0) == pytest.approx(max(0.0, want - edge) if want else 0.0, abs=0.02)
 
 

@@ -1,4 +1,4 @@
-"""Labelled views to one packed training batch: four queries per image under a block mask, and dense targets per patch."""
+"""Labelled views to one packed training batch: eight queries per image under a block mask, and dense targets per patch."""
 
 from dataclasses import dataclass
 
@@ -9,21 +9,19 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from edge_vla.learn.finder.language import (
-    EOS,
-    LOC_BINS,
-    PAD,
-    Query,
-    certainly_absent,
-    detect_query,
-    largest,
-    other_query,
-)
+from edge_vla.learn.finder.language import EOS, LOC_BINS, PAD, Query, certainly_absent, detect_query, largest, other_query, token_id
+from edge_vla.learn.finder.patches import patch_targets
 from edge_vla.learn.finder.vision import GRID
 
-DETECT_LEN, OTHER_LEN = 10, 27  # longest block of its kind, asserted when packed
-BLOCKS = (DETECT_LEN, DETECT_LEN, DETECT_LEN, OTHER_LEN)
+Sample = tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]  # JPEG bytes, boxes, free distances
+
+DETECT_LEN, OTHER_LEN = 10, 27  # longest block of its kind; a longer query is an error when packed
+DETECTIONS = 7  # questions per image cost little beside the image itself
+MOST_PRESENT = 4
+JITTER_BINS = 6  # corners are fed back with noise, so that one corner's error does not derail the next
+BLOCKS = (DETECT_LEN,) * DETECTIONS + (OTHER_LEN,)
 TEXT_LEN = sum(BLOCKS)
+SIDE_PX = 224
 
 
 @dataclass(slots=True)
@@ -37,17 +35,52 @@ class Batch:
     present: Tensor  # (B, T) 1 or 0 at the first answer position of a detection, nan elsewhere
     open: Tensor  # (B, T, T) True where text may attend to text
     position: Tensor  # (B, T)
-    patch_class: Tensor  # (B, P, C) 0, 1, or -1 for "not judged"
-    patch_box: Tensor  # (B, P, 4), nan where the patch belongs to nothing
+    patch_class: Tensor  # (B, P, C)
+    patch_box: Tensor  # (B, P, 4)
     free_m: Tensor  # (B, columns)
 
 
+@dataclass(slots=True)
+class Text:
+    """The packed queries of one image, being filled."""
+
+    ids: NDArray[np.int64]
+    target: NDArray[np.int64]
+    loc: NDArray[np.float32]
+    present: NDArray[np.float32]
+    open: NDArray[np.bool_]
+    position: NDArray[np.int64]
+
+    @staticmethod
+    def empty() -> "Text":
+        nan = np.full(TEXT_LEN, np.nan, np.float32)
+        position = np.concatenate([GRID**2 + np.arange(length) for length in BLOCKS])
+        return Text(np.full(TEXT_LEN, PAD), np.full(TEXT_LEN, -100), nan, nan.copy(), np.eye(TEXT_LEN, dtype=bool), position)
+
+    def fill(self, start: int, length: int, query: Query, prompt: list[int], answer: list[int]) -> None:
+        """Write one query into its block: the prompt sees itself both ways, the answer only what came before."""
+        p, n = len(prompt), len(prompt) + len(answer) - 1  # the last answer token is only ever predicted
+        if n > length:
+            raise ValueError(f"query {query.prompt!r} -> {query.answer!r} takes {n} tokens, the block has {length}")
+        block, first = slice(start, start + n), start + p - 1
+        self.ids[block] = [*prompt, *answer][:n]
+        self.target[first : start + n] = answer
+        self.open[block, start : start + p] = True
+        self.open[block, block] |= np.tril(np.ones((n, n), bool))
+        if query.detects:
+            self.present[first] = float(query.box is not None)
+            self.target[first] = -100  # presence is learned by its own loss
+        if query.box is not None:
+            self.loc[first : first + 4] = query.box
+            self.target[first : first + 4] = -100
+
+
 class Packer:
-    """Views to batches; draws queries, flips and colours from its own generator."""
+    """Views to batches; draws queries and flips from its own generator."""
 
     def __init__(self, tokenizer: Tokenizer, classes: int, seed: int) -> None:
         self.tokenizer, self.classes = tokenizer, classes
-        self.loc_start = tokenizer.token_to_id("<loc0000>")
+        self.loc_start = token_id(tokenizer, "<loc0000>")
         self.rng = np.random.default_rng(seed)
 
     def encode_query(self, query: Query) -> tuple[list[int], list[int]]:
@@ -58,83 +91,52 @@ class Packer:
         return prompt, [*locs, *words, EOS]
 
     def queries(self, boxes: NDArray[np.float32], free_m: NDArray[np.float32]) -> list[Query]:
-        """Up to two present things, the rest surely absent ones, and one question in words."""
+        """Present things first, then surely absent ones, and one question in words."""
         best, absent = largest(boxes), certainly_absent(boxes)
-        present = self.rng.permutation(list(best))[:2].tolist()
-        missing = self.rng.permutation(absent)[: 3 - len(present)].tolist()
-        picks = (present + missing)[:3]
-        while len(picks) < 3:
-            picks.append(int(self.rng.choice(list(best))))
+        present = self.rng.permutation(list(best))[:MOST_PRESENT].tolist()
+        missing = self.rng.permutation(absent)[: DETECTIONS - len(present)].tolist()
+        picks = present + missing
+        while len(picks) < DETECTIONS:
+            picks.append(int(self.rng.choice(list(best) or absent)))
         return [*(detect_query(int(i), best) for i in picks), other_query(self.rng, boxes, free_m)]
 
-    def __call__(self, views: list[tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]], *, flips: bool) -> Batch:
-        b = len(views)
-        images = np.empty((b, 3, 224, 224), np.uint8)
-        ids, target = np.full((b, TEXT_LEN), PAD), np.full((b, TEXT_LEN), -100)
-        loc, present = np.full((b, TEXT_LEN), np.nan, np.float32), np.full((b, TEXT_LEN), np.nan, np.float32)
-        opened, position = np.zeros((b, TEXT_LEN, TEXT_LEN), bool), np.zeros((b, TEXT_LEN), np.int64)
-        patch_class, patch_box = np.zeros((b, GRID**2, self.classes), np.float32), np.full((b, GRID**2, 4), np.nan, np.float32)
-        free = np.empty((b, len(views[0][2])), np.float32)
-        for k, (jpeg, boxes, free_m) in enumerate(views):
-            image = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[..., ::-1]
-            if flips and self.rng.random() < 0.5:
-                image, boxes, free_m = flip(image, boxes, free_m)
-            images[k], free[k] = image.transpose(2, 0, 1), free_m
-            start = 0
-            for length, query in zip(BLOCKS, self.queries(boxes, free_m), strict=True):
-                block = slice(start, start + length)
-                fill(query, self.encode_query(query), ids[k, block], target[k, block], loc[k, block], present[k, block], opened[k, block, block])
-                position[k, block] = GRID**2 + np.arange(length)
-                start += length
-            patch_class[k], patch_box[k] = patch_targets(boxes, self.classes)
-        arrays = (images, ids, target, loc, present, opened, position, patch_class, patch_box, free)
+    def pack_text(self, boxes: NDArray[np.float32], free_m: NDArray[np.float32]) -> Text:
+        """Every query of one image, its fed-back corners jittered; the corners to be predicted stay exact."""
+        text, start = Text.empty(), 0
+        for length, query in zip(BLOCKS, self.queries(boxes, free_m), strict=True):
+            text.fill(start, length, query, *self.encode_query(query))
+            start += length
+        locs = text.ids >= self.loc_start
+        moved = text.ids[locs] + self.rng.integers(-JITTER_BINS, JITTER_BINS + 1, int(locs.sum()))
+        text.ids[locs] = np.clip(moved, self.loc_start, self.loc_start + LOC_BINS - 1)
+        return text
+
+    def __call__(self, views: list[Sample], *, flips: bool) -> Batch:
+        images, texts, patches, frees = [], [], [], []
+        for jpeg, true_boxes, true_free_m in views:
+            view = (decode(jpeg), true_boxes, true_free_m)
+            image, boxes, free_m = flip(*view) if flips and self.rng.random() < 0.5 else view
+            images.append(image.transpose(2, 0, 1))
+            texts.append(self.pack_text(boxes, free_m))
+            patches.append(patch_targets(boxes, self.classes))
+            frees.append(free_m)
+        text = [np.stack([getattr(t, name) for t in texts]) for name in ("ids", "target", "loc", "present", "open", "position")]
+        arrays = (np.stack(images), *text, np.stack([p[0] for p in patches]), np.stack([p[1] for p in patches]), np.stack(frees))
         return Batch(*(torch.from_numpy(np.ascontiguousarray(a)) for a in arrays))
 
 
-def flip(image: NDArray[np.uint8], boxes: NDArray[np.float32], free_m: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+def decode(jpeg: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(224, 224, 3) RGB. Raises ValueError for bytes that are no picture of that size."""
+    image = cv2.imdecode(jpeg, cv2.IMREAD_COLOR)
+    if image is None or image.shape != (SIDE_PX, SIDE_PX, 3):
+        raise ValueError(f"want a JPEG of {SIDE_PX} x {SIDE_PX}, got {None if image is None else image.shape}")
+    return np.asarray(image[..., ::-1], dtype=np.uint8)
+
+
+def flip(
+    image: NDArray[np.uint8], boxes: NDArray[np.float32], free_m: NDArray[np.float32]
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
     """Mirror left and right."""
     mirrored = boxes.copy()
     mirrored[:, 2], mirrored[:, 4] = 1 - boxes[:, 4], 1 - boxes[:, 2]
     return image[:, ::-1], mirrored, free_m[::-1]
-
-
-def fill(
-    query: Query, encoded: tuple[list[int], list[int]], ids: NDArray[np.int64], target: NDArray[np.int64],
-    loc: NDArray[np.float32], present: NDArray[np.float32], opened: NDArray[np.bool_],
-) -> None:  # fmt: skip
-    """Write one query into its block: the prompt sees itself both ways, the answer only what came before."""
-    prompt, answer = encoded
-    p, n = len(prompt), len(prompt) + len(answer)
-    if n - 1 > len(ids):
-        raise ValueError(f"query {query.prompt!r} -> {query.answer!r} takes {n - 1} tokens, the block has {len(ids)}")
-    whole = [*prompt, *answer]
-    ids[: n - 1] = whole[: n - 1]
-    target[p - 1 : n - 1] = answer
-    opened[: n - 1, :p] = True
-    opened[: n - 1, : n - 1] |= np.tril(np.ones((n - 1, n - 1), bool))
-    np.fill_diagonal(opened, True)  # pads see themselves, so that no softmax row is empty
-    if query.detects:
-        present[p - 1] = float(query.box is not None)
-        target[p - 1] = -100 if query.box is None else target[p - 1]  # absence is learned by the presence loss alone
-    if query.box is not None:
-        loc[p - 1 : p + 3] = query.box
-        target[p - 1 : p + 3] = -100
-
-
-def patch_targets(boxes: NDArray[np.float32], classes: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Which classes each patch belongs to (small things win) and the box it should say."""
-    label, target = np.zeros((GRID, GRID, classes), np.float32), np.full((GRID, GRID, 4), np.nan, np.float32)
-    centre = (np.arange(GRID) + 0.5) / GRID
-    for row in boxes[np.argsort(-((boxes[:, 3] - boxes[:, 1]) * (boxes[:, 4] - boxes[:, 2])))]:
-        index, (y0, x0, y1, x1) = int(row[0]), row[1:5]
-        cy, cx, hy, hx = (y0 + y1) / 2, (x0 + x1) / 2, (y1 - y0) / 2, (x1 - x0) / 2
-        inside_y, inside_x = np.abs(centre - cy) <= hy * 0.6, np.abs(centre - cx) <= hx * 0.6
-        inside_y[min(GRID - 1, int(cy * GRID))] = inside_x[min(GRID - 1, int(cx * GRID))] = True
-        area = np.ix_(inside_y, inside_x)
-        if row[5] < 14:
-            label[area] = np.where(label[area] > 0, label[area], -1)
-            continue
-        label[area] = 0
-        label[(*area, index)] = 1
-        target[area] = (y0, x0, y1, x1)
-    return label.reshape(-1, classes), target.reshape(-1, 4)

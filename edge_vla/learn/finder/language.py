@@ -34,6 +34,14 @@ def build_tokenizer() -> Tokenizer:
     return tokenizer
 
 
+def token_id(tokenizer: Tokenizer, token: str) -> int:
+    """The row of a token. Raises ValueError for one the tokenizer does not have."""
+    row = tokenizer.token_to_id(token)
+    if row is None:
+        raise ValueError(f"the tokenizer has no {token!r}")
+    return int(row)
+
+
 def article(word: str) -> str:
     return ("an " if word[0] in "aeiou" else "a ") + word
 

@@ -8,17 +8,16 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vla.backends.bundle import Bundle
-from edge_vla.backends.onnx import OnnxEngine
 from edge_vla.learn.data.shards import read_shard
+from edge_vla.learn.finder.batch import decode
 from edge_vla.learn.finder.language import certainly_absent, largest
 from edge_vla.parse.loc import parse_detections
+from edge_vla.parts import make_engine
 from edge_vla.sim.objects import CLASSES
-from edge_vla.types import Frame
+from edge_vla.types import Engine, Frame
 
 SMALL_PX, LARGE_PX = 100, 1000  # visible pixels of 320x240: the limits of "small", "middle" and "large"
 
@@ -45,13 +44,13 @@ def iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return inter / max(1e-9, float(np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2])) - inter)
 
 
-def score(engine: OnnxEngine, folder: Path, limit: int, seed: int = 0) -> Score:
+def score(engine: Engine, folder: Path, limit: int, seed: int = 0) -> Score:
     """Ask about every visible thing and two absent ones in up to `limit` views."""
     rng, out = np.random.default_rng(seed), Score()
     samples = [sample for path in sorted(folder.glob("*.npz")) for sample in read_shard(path)]
     for index in rng.permutation(len(samples))[:limit]:
         jpeg, boxes, free = samples[int(index)]
-        frame = Frame(np.ascontiguousarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR)[..., ::-1]), 0, int(index))
+        frame = Frame(np.ascontiguousarray(decode(jpeg)), 0, int(index))
         best, absent = largest(boxes), certainly_absent(boxes)
         for c in [*best, *rng.permutation(absent)[:2].tolist()]:
             reply = engine.ask(frame, f"detect {CLASSES[c]}")
@@ -93,10 +92,14 @@ def report(out: Score) -> dict[str, object]:
         "iou": round(float(ious.mean()), 3), "iou_over_half": round(float((ious > 0.5).mean()), 3),
         "recall": round(float((ious > 0).mean()), 3), "false_boxes": round(out.false_boxes / max(1, out.absent), 3),
         "free_log_error": round(float(np.mean(out.free_log_error)), 3),
-        "by_size": {k: [round(float(ious[m].mean()), 3), round(float((ious[m] > 0).mean()), 3), int(m.sum())] for k, m in sizes.items() if m.any()},
+        "by_size": {k: [_mean(ious[m]), _mean(ious[m] > 0), int(m.sum())] for k, m in sizes.items() if m.any()},
         "by_class": {c: [round(float(ious[names == c].mean()), 2), int((names == c).sum())] for c in CLASSES if (names == c).any()},
         "latency_ms_p50": round(float(np.median(ms)), 1), "questions": len(ms), "calibration": calibrate(out.confidence, out.right),
     }  # fmt: skip
+
+
+def _mean(values: NDArray[np.float64] | NDArray[np.bool_]) -> float:
+    return round(float(np.mean(values)), 3)
 
 
 if __name__ == "__main__":
@@ -105,4 +108,4 @@ if __name__ == "__main__":
     cli.add_argument("--data", type=Path, default=Path("data/validation"))
     cli.add_argument("--limit", type=int, default=400)
     args = cli.parse_args()
-    print(json.dumps(report(score(OnnxEngine(Bundle(args.engine)), args.data, args.limit)), indent=1))
+    print(json.dumps(report(score(make_engine(str(args.engine), threads=1, domain="sim"), args.data, args.limit)), indent=1))

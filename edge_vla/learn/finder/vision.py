@@ -7,9 +7,7 @@ GRID = 14
 
 
 def conv(c_in: int, c_out: int, *, stride: int = 1, kernel: int = 3) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)
-    )
+    return nn.Sequential(nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True))
 
 
 class Residual(nn.Module):
@@ -57,11 +55,13 @@ class Vision(nn.Module):
         self.position = nn.Parameter(torch.randn(1, GRID * GRID, width) * 0.02)
         self.blocks = nn.ModuleList(Block(width, width // 32) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
-        self.dense = nn.Sequential(nn.Linear(width, width), nn.GELU(approximate="tanh"), nn.Linear(width, classes + 4))
-        nn.init.constant_(self.dense[-1].bias[:classes], -4.0)  # 2 % of patches belong to a class
+        says = nn.Linear(width, classes + 4)
+        nn.init.constant_(says.bias[:classes], -4.0)  # 2 % of patches belong to a class
+        self.dense = nn.Sequential(nn.Linear(width, width), nn.GELU(approximate="tanh"), says)
         self.classes = classes
         centre = (torch.arange(GRID) + 0.5) / GRID
         y, x = torch.meshgrid(centre, centre, indexing="ij")
+        self.centre: Tensor
         self.register_buffer("centre", torch.stack([y, x], -1).reshape(1, GRID * GRID, 2), persistent=False)
         self.column = nn.Sequential(nn.Linear(GRID * 32, 128), nn.GELU(approximate="tanh"))
         self.squeeze = nn.Linear(width, 32)

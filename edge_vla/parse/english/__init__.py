@@ -19,7 +19,7 @@ from edge_vla.parse.quantities import merge
 from edge_vla.types import ActionType
 
 _CONDITIONS = frozenset("if when whenever unless provided assuming once".split())
-_POLITE_IFS = tuple(phrases("possible, you can, you please, you would, you could, you like, you will, you are able to, you do not mind"))
+_POLITE_IFS = phrases("possible, you can, you please, you would, you could, you like, you will, you are able to, you do not mind")
 _ASIDES = frozenset("because since while whilst until till as".split())  # what follows tells why, when or how long
 _COMPARES = frozenset("well quickly fast slowly far close carefully".split())  # "as quickly as possible" is no aside
 _BREAKS = frozenset(", then afterwards afterward thereafter but so therefore thus hence however otherwise".split())
@@ -48,7 +48,7 @@ def read(tokens: Sequence[str], *, question: bool = False) -> list[Command]:
     clauses = _clauses(tokens)
     for index, clause in enumerate(clauses):
         if clause.opener == "if":
-            if " ".join(clause.tokens[:4]).startswith(_POLITE_IFS):
+            if " ".join(clause.tokens) in _POLITE_IFS:
                 continue
             conditional = not found
             if found:

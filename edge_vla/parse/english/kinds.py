@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from edge_vla.parse.command import ASSUMED, BARE, CLEAR, UNSURE, NO_MEASURE, Command, Measure, Way, less
+from edge_vla.parse.command import ASSUMED, BARE, CLEAR, NO_MEASURE, UNSURE, Command, Measure, Way, less
 from edge_vla.parse.english.scan import Noun, Parts, scan
 from edge_vla.parse.english.verbs import GERUNDS, Sense, Takes
 from edge_vla.parse.english.words import DETERMINERS, FILLERS, NOT_TAKEN, NOUNS_TOO, NP_ENDS, PICTURE_NOUNS, SIGNS, TURN_NOUNS
@@ -55,7 +55,11 @@ def detail(tokens: Sequence[str]) -> Parts | None:
 def _stop(head: Sequence[str], rest: Sequence[str]) -> Command | None:
     if rest and rest[0] in SIGNS:
         return None
-    if head[0] in NOUNS_TOO and rest and (rest[0] == "of" or not (rest[0] in NP_ENDS or rest[0] in DETERMINERS or rest[0] in FILLERS or rest[0] in GERUNDS)):
+    if (
+        head[0] in NOUNS_TOO
+        and rest
+        and (rest[0] == "of" or not (rest[0] in NP_ENDS or rest[0] in DETERMINERS or rest[0] in FILLERS or rest[0] in GERUNDS))
+    ):
         return None  # "park bench", "the rest of it"
     return Command(ActionType.STOP)
 
@@ -119,26 +123,37 @@ def _avoid(sense: Sense, parts: Parts) -> Command | None:
 
 def _thing(sense: Sense, head: Sequence[str], rest: Sequence[str], parts: Parts) -> Command | None:
     """GRAB, RELEASE, POINT, LOOK and NAVIGATE."""
+    if list(head) in (["take"], ["taking"]):
+        return _take(parts)
     target = parts.thing or parts.place
-    last = target.text.split()[-1] if target and target.text else ""
-    if (
-        sense.kind is ActionType.GRAB
-        and head[0] in {"take", "taking"}
-        and (last in NOT_TAKEN or last in TURN_NOUNS or (target and target.only_side) or not target)
-    ):
-        turning = last not in NOT_TAKEN and target and target.side
-        return _command(ActionType.TURN, parts, ways=(target.side,)) if turning and target and target.side else None
-    if sense.kind is ActionType.LOOK and last in PICTURE_NOUNS:
+    if sense.kind is ActionType.LOOK and _last(target) in PICTURE_NOUNS:
         return None  # "looking at the image"
-    if sense.kind is ActionType.GRAB and list(head) == ["pick"] and "up" not in rest:
+    if list(head) == ["pick"] and "up" not in rest:
         return None
-    if target is None and sense.kind is ActionType.NAVIGATE and parts.ways:
+    if target is None and parts.ways and sense.kind is ActionType.NAVIGATE:
         return _motion(_GO, parts, stepping=False)  # "navigate left"
-    if target is None and sense.takes in {Takes.THING, Takes.PLACE} and not (sense.kind in {ActionType.POINT, ActionType.LOOK} and parts.ways):
+    if target is None and parts.ways and sense.kind in {ActionType.LOOK, ActionType.POINT}:
+        return _command(sense.kind, parts, ways=tuple(parts.ways), side=parts.side)
+    if target is None and sense.takes in {Takes.THING, Takes.PLACE}:
         return None
-    ways = () if target else tuple(parts.ways)
-    side = parts.side or (_lateral(parts.ways) or (None,))[0] if target else parts.side
-    return _command(sense.kind, parts, ways=ways, side=side, target=target)
+    lateral = _lateral(parts.ways)
+    return _command(sense.kind, parts, side=parts.side or (lateral[0] if target and lateral else None), target=target)
+
+
+def _take(parts: Parts) -> Command | None:
+    """ "take" a thing, a turn, two steps back; not a photo."""
+    thing = parts.thing
+    if thing is None:
+        return _motion(_GO, parts, stepping=False) if parts.ways else None
+    if _last(thing) in NOT_TAKEN:
+        return None
+    if thing.only_side or _last(thing) in TURN_NOUNS:
+        return _command(ActionType.TURN, parts, ways=(thing.side,)) if thing.side else None
+    return _command(ActionType.GRAB, parts, target=thing)
+
+
+def _last(noun: Noun | None) -> str:
+    return noun.text.split()[-1] if noun and noun.text else ""
 
 
 def _command(

@@ -28,21 +28,22 @@ _LEAD_INS = (
     | {f"{who} {_BE.get(who, 'is')} {plan}" for who in _SUBJECTS for plan in _PLANS}
     | {f"{modal} {who}" for modal in ("can", "could", "would", "will") for who in ("you", "you please")}
     | phrases("""
-        you can, you could, you may, you might, would you mind, let us, let the robot, go ahead and, try to, make sure to, make sure
-        you, make sure that you, be sure to, remember to, feel free to, start by, begin by, start to, begin to, continue to, proceed
-        to, go and, come and, i want to, i want you to, i need you to, i would like you to, i would like to, i think, i think that, i
-        believe, i suggest, i suggest that, i recommend, i would recommend, i would suggest, i recommend that, i advise you to, i
-        command you to, i order you to, i ask you to, i am asking you to, it is best to, it would be best to, it is better to, the
-        best option is to, you had better, do not hesitate to, do not forget to, never forget to, do not be afraid to, it is time to,
-        time to, your task is to, the task is to, your job is to, my plan is to, the plan is to, have the robot, make the robot, get
-        the robot to, tell the robot to, command the robot to, you want to, you dare, you ever, under any circumstances, at any time,
-        in any case, for any reason, at all, all right, it is safe to, all you need to do is, what you should do is
+        could the robot, would the robot, you can, you could, you may, you might, would you mind, let us, let the robot, go
+        ahead and, try to, make sure to, make sure you, make sure that you, be sure to, remember to, feel free to, start by,
+        begin by, start to, begin to, continue to, proceed to, go and, come and, i want to, i want you to, i need you to, i
+        would like you to, i would like to, i think, i think that, i believe, i suggest, i suggest that, i recommend, i would
+        recommend, i would suggest, i recommend that, i advise you to, i command you to, i order you to, i ask you to, i am
+        asking you to, it is best to, it would be best to, it is better to, the best option is to, you had better, do not
+        hesitate to, do not forget to, never forget to, do not be afraid to, it is time to, time to, your task is to, the task
+        is to, your job is to, my plan is to, the plan is to, have the robot, make the robot, get the robot to, tell the robot
+        to, command the robot to, you want to, you dare, you ever, under any circumstances, at any time, in any case, for any
+        reason, at all, all right, it is safe to, all you need to do is, what you should do is
     """)
 )
 # these are lead-ins only where a verb follows: "keep left", "i", "start" are something else
 _WITH_VERB = phrases("""
-    continue, start, begin, try, do, better, keep, keep on, dare, ever, even, think about, think of, i am, we are, let me, i, we, you, robot, the robot,
-    the rover
+    continue, start, begin, try, do, better, keep, keep on, dare, ever, even, it seems, it seems that, it appears, it appears
+    that, it looks like, think about, think of, i am, we are, let me, i, we, you, robot, the robot, the rover
 """)
 _NEGATIVE = phrases("""
     can not, could not, am unable to, is unable to, are unable to, unable to, am not able to, no need to, there is no need to,

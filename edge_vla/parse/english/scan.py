@@ -170,7 +170,7 @@ def _worded(tokens: Sequence[str], at: int, parts: Parts, kind: ActionType) -> i
         parts.away = noun
         return noun.end if noun else at + 1
     if token in {"up", "over", "down", "next", "close", "closer", "back", "nearer"} and after in {"to", "towards", "toward"}:
-        return _destination(tokens, at + 1, parts)
+        return _sided(tokens, at + 1, parts, moving=moving) or _destination(tokens, at + 1, parts)
     if token in GOING_TO:
         return _destination(tokens, at, parts)
     return _rest(tokens, at, parts)
@@ -233,8 +233,8 @@ def _circumstance(tokens: Sequence[str], at: int, parts: Parts) -> int:
     words = noun.text.split() if noun and noun.text else []
     if tokens[at] in {"in", "on"} and words[:1] in (["place"], ["spot"], ["axis"], ["reverse"]):
         parts.ways.extend([Way.BACKWARD] if words == ["reverse"] else [])
-    elif "straight" in words:
-        parts.ways.append(Way.FORWARD)
+    elif "straight" in words or (words[-1:] == ["direction"] and words[0] in WAYS):
+        parts.ways.append(WAYS.get(words[0], Way.FORWARD))  # "in a straight line", "in the clockwise direction"
     elif noun is not None and tokens[at] in _PASSING:
         parts.passing += 1
     else:

@@ -27,7 +27,7 @@ FILLERS = frozenset(
     alright well hey hi hello so simply directly immediately again too maybe perhaps really very more further only about
     approximately roughly around nearly exactly another robot rover for by at once instead thanks thank you sharp sharply hard
     smoothly steadily safely speed pace full ten turn turns turning direction side motion safe clear all way possible soon still
-    quite rather somewhat there here place spot slight tight gentle wide movement movements eos
+    quite rather somewhat there here place spot slight tight gentle far as much wide movement movements eos
     """.split()
 )  # fmt: skip
 DETERMINERS = frozenset(

@@ -21,6 +21,7 @@ from edge_vla.parse.korean.words import (
     NO_TARGET,
     OBJECT_PARTICLES,
     PACES,
+    RELATIVES,
     SIDE_WORDS,
     STAY,
     TO_PARTICLES,
@@ -82,7 +83,13 @@ def name_of(words: Sequence[str]) -> str | None:
 
 def direction_of(token: str) -> Direction | None:
     """왼쪽으로, 앞쪽에, 우측, 시계방향으로 — or None."""
-    for particles, sense in ((TO_PARTICLES, "to"), (AT_PARTICLES, "at"), (OBJECT_PARTICLES, "to"), (("이", "은", "가", "는"), "at")):
+    for particles, sense in (
+        (TO_PARTICLES, "to"),
+        (AT_PARTICLES, "at"),
+        (OBJECT_PARTICLES, "to"),
+        (("이야", "이요", "입니다"), "to"),
+        (("이", "은", "가", "는"), "at"),
+    ):
         for particle in particles:
             base = token.removesuffix(particle) if particle else token
             if (base != token or not particle) and base in DIRECTIONS:
@@ -150,7 +157,7 @@ def _take_noun(token: str, args: Args) -> None:
         if not args.firm:
             args.place, args.firm = place, "까지" in token
         args.loose.clear()
-    elif token[-1] == "의" or token.endswith("에서") or token.removesuffix("에").removesuffix("쪽") in _SPOTS:
+    elif token in RELATIVES or token[-1] == "의" or token.endswith("에서") or token.removesuffix("에").removesuffix("쪽") in _SPOTS:
         args.clear_nouns()  # 테이블의, 방에서, 테이블 위에
     elif token not in ADJECTIVES and base and _is_subject(token, base):
         args.subject = None if base in ME_AND_ROBOT else " ".join([*args.loose, base])

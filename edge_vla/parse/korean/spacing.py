@@ -42,7 +42,7 @@ def _glued(token: str) -> tuple[str, ...]:
         if verb_at(rest) is None and rest not in VERB_NOUNS:
             continue
         direction = direction_of(first)
-        marked = len(first) > 1 and len(rest) > 1 and first.endswith(("을", "를", "까지"))
+        marked = first[1:].endswith(("을", "를", "까지"))
         if (direction and direction.sense != "at") or sideways_of(first) or first in UNITS or first in PACES or marked:
             return first, rest
     return (token,)

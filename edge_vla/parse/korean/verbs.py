@@ -50,8 +50,12 @@ _ROWS: tuple[tuple[Verb, str], ...] = (
     """),
     (replace(_GO, alone=None), "오/와 걸어오/걸어와 달려오/달려와 빠지/빠져 빼/빼 옮기/옮겨 지나가/지나가"),
     (replace(_GO, way=Way.FORWARD), "전진하 직진하 앞서가/앞서가"),
-    (replace(_GO, way=Way.BACKWARD), "후진하 후퇴하 물러나/물러나 물러서/물러서 뒷걸음하 뒷걸음질하 뒷걸음치/뒷걸음쳐 뒷걸음질치/뒷걸음질쳐 백하"),
-    (replace(_GO, alone=None, sideways=True), "게걸음하 게걸음치/게걸음쳐 옆걸음하 옆걸음치/옆걸음쳐 옆걸음질하 횡이동하 평행이동하 측면이동하"),
+    (replace(_GO, way=Way.BACKWARD), """
+        후진하 후퇴하 물러나/물러나 물러서/물러서 뒷걸음하 뒷걸음질하 뒷걸음치/뒷걸음쳐 뒷걸음질치/뒷걸음질쳐 백하
+    """),
+    (replace(_GO, alone=None, sideways=True), """
+        게걸음하 게걸음치/게걸음쳐 옆걸음하 옆걸음치/옆걸음쳐 옆걸음질하 횡이동하 평행이동하 측면이동하
+    """),
     (Verb(Role.TURN, _A.TURN, alone=Way.LEFT), """
         회전하 돌/돌아 선회하 돌리/돌려 꺾/꺾어 틀/틀어 턴하 방향전환하 휘/휘어 바꾸/바꿔 변경하 전환하 자전하 회전시키/회전시켜
     """),

@@ -1,0 +1,30 @@
+"""The motors of the process tests."""
+
+from __future__ import annotations
+
+import pytest
+
+from edge_vla.sim.firmware.wheels import FirstOrderWheels
+
+
+def test_a_motor_follows_its_time_constant() -> None:
+    wheels = FirstOrderWheels(tau_s=0.15, max_acc_mps2=100.0)
+    wheels.set_target(0.3, -0.3)
+    for _ in range(150):
+        wheels.advance(0.001)
+    assert wheels.speeds() == pytest.approx((0.3 * 0.63212, -0.3 * 0.63212), abs=1e-4)
+
+
+def test_a_motor_accelerates_no_faster_than_it_can() -> None:
+    wheels = FirstOrderWheels(tau_s=0.01, max_acc_mps2=2.0)
+    wheels.set_target(1.0, 1.0)
+    wheels.advance(0.1)
+    assert wheels.speeds() == pytest.approx((0.2, 0.2))
+
+
+def test_a_wheel_can_be_stuck_or_wired_backwards() -> None:
+    wheels = FirstOrderWheels(gain_left=0.0, gain_right=-1.0)
+    wheels.set_target(0.3, 0.3)
+    for _ in range(300):
+        wheels.advance(0.01)
+    assert wheels.speeds() == pytest.approx((0.0, -0.3), abs=1e-4)

@@ -1,0 +1,57 @@
+"""Lockstep: the same seed gives the same run, tick for tick; another seed does not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from edge_vla.bases import make_base
+from edge_vla.config import RobotProfile
+from edge_vla.drive import Tick
+from edge_vla.goals import Goal
+from edge_vla.robot import guard_limits, make_plan
+from edge_vla.sim.lockstep import Conditions, Lockstep
+from edge_vla.sim.mover import make_mover
+from edge_vla.sim.oracle import OracleEngine
+from edge_vla.sim.rooms import make_room
+from edge_vla.sim.world import World
+from edge_vla.types import Pose
+
+Run = Callable[..., tuple[list[Tick], list[Pose]]]
+
+
+@pytest.fixture
+def run() -> Run:
+    """run(goal, target, for_s=..., **lockstep options): the ticks and the true trail of an oracle run."""
+
+    def run(goal: Goal, target: str, for_s: float, *, latency_ms: int = 200, seed: int = 0) -> tuple[list[Tick], list[Pose]]:
+        profile = RobotProfile()
+        world = World(make_room(1_000_004, require=(target,)))
+        step = Lockstep(
+            world, make_plan(profile, goal, target), make_base("waveshare"), lambda it: OracleEngine(it.truth_of), guard_limits(profile),
+            Conditions(latency_ms, seed=seed),
+        )  # fmt: skip
+        if goal is Goal.FOLLOW:
+            step.mover = make_mover(world, 0, 5)
+        try:
+            while step.elapsed_s < for_s:
+                step.advance()
+            return step.ticks, step.trail
+        finally:
+            step.close()
+
+    return run
+
+
+@pytest.mark.parametrize(("goal", "target"), [(Goal.FIND_OBJECT, "cup"), (Goal.FOLLOW, "person")])
+def test_the_same_seed_is_the_same_run_tick_for_tick(run: Run, goal: Goal, target: str) -> None:
+    one, same = run(goal, target, 4.0), run(goal, target, 4.0)
+    assert one == same
+    assert any(tick.action.twist.angular_z or tick.action.twist.linear_x for tick in one[0])  # and it is a run
+
+
+def test_another_seed_and_another_latency_are_other_runs(run: Run) -> None:
+    one = run(Goal.FIND_OBJECT, "cup", 3.0)
+    assert run(Goal.FIND_OBJECT, "cup", 3.0, seed=1)[1] != one[1]
+    assert run(Goal.FIND_OBJECT, "cup", 3.0, latency_ms=300)[1] != one[1]
