@@ -67,7 +67,7 @@ train-default: $(LEARN) $(GL)  ## render rooms and train the default engine; eac
 	$(PY) -m edge_vla.learn.finder.train --data data/train --out training/finder $(ARGS)
 
 export-default: $(LEARN)  ## the trained weights to engines/default
-	$(PY) -m export $(ARGS)
+	$(PY) -m export default $(ARGS)
 
 wheel: $(RUNTIME)  ## dist/edge_vla-*.whl
 	rm -rf build dist  # modules that were renamed linger in build and would be packed

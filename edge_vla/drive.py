@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from edge_vla.behaviours.state import Inputs, Phase, Plan, State
 from edge_vla.errors import GuardError
+from edge_vla.goals import GOALS
 from edge_vla.guard.client import Evidence, GuardClient
 from edge_vla.guard.link import Status
 from edge_vla.guard.odometry import PoseHistory
@@ -68,6 +69,7 @@ class Steering:
         self.state = State(turn_sign=1.0)
         self._arm_asked_ns = -ARM_PERIOD_NS
         self._driven = 0.0
+        self._driven_ns = 0  # up to when; the history of poses forgets, this sum must not
 
     @property
     def done(self) -> bool:
@@ -82,7 +84,7 @@ class Steering:
         status = self.guard.poll()
         self._arm_when_ready(now_ns, status, look)
         armed = status is not None and status.state in ARMED
-        self._driven = sum(self.guard.poses.since(0))
+        self._sum_driven()
         inputs = Inputs(now_ns, pose_at(self.guard.poses, now_ns), look, armed=armed, held=bool(status and status.held))
         self.state, action = step(self.state, inputs, self.plan)
         self._send(action, inputs)
@@ -92,9 +94,16 @@ class Steering:
             applied.linear_x, applied.angular_z, late_ns,
         )  # fmt: skip
 
+    def _sum_driven(self) -> None:
+        newest = self.guard.poses.newest
+        if newest is not None:
+            self._driven += sum(self.guard.poses.since(self._driven_ns))
+            self._driven_ns = newest.t_ns
+
     def _arm_when_ready(self, now_ns: int, status: Status | None, look: Look | None) -> None:
-        """`run` is the request to arm: it is made once the base answers and a fresh look is there."""
-        ready = status is not None and status.state is GuardState.DISARMED and look is not None
+        """`run` is the request to arm: it is made once the base answers and a look is there that may still be relied on."""
+        fresh = look is not None and now_ns < look.evidence_deadline_ns
+        ready = fresh and status is not None and status.state is GuardState.DISARMED and GOALS[self.plan.goal].moves
         if ready and now_ns - self._arm_asked_ns >= ARM_PERIOD_NS:
             self.guard.arm()
             self._arm_asked_ns = now_ns

@@ -27,6 +27,14 @@ class CameraPose:
         """Bearing of each of `columns` equal image columns, left to right."""
         return [self.bearing((k + 0.5) / columns) for k in range(columns)]
 
+    def column(self, x_m: float, y_m: float, columns: int) -> float | None:
+        """Which of `columns` equal image columns shows a point of the robot's frame: k at the middle of column k, None out of view."""
+        ahead = x_m - self.forward_m
+        if ahead <= 0:
+            return None
+        place = (0.5 - y_m / ahead / (2 * math.tan(self.hfov_rad / 2))) * columns - 0.5
+        return place if 0 <= place <= columns - 1 else None
+
     def floor_point(self, x_fraction: float, y_fraction: float) -> tuple[float, float]:
         """Where the ray through an image point meets the floor, (x, y) m in the robot's frame, at most FARTHEST_M away."""
         right = (x_fraction - 0.5) * 2 * math.tan(self.hfov_rad / 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -10,12 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from edge_vla.drive import Seeing, Steering, Tick
-from edge_vla.errors import CameraError, ConfigError, EngineError
+from edge_vla.errors import CameraError, EdgeVLAError
 from edge_vla.types import Camera, Frame, Look, Reply
 
 READ_S = 0.25  # patience with the camera before it is counted as silent
 BLIND_NS = 2_000_000_000  # no usable frame for this long is a fault
 HANG_NS = 6_000_000_000  # no reply for this long is a fault; the evidence deadline has stopped the robot long before
+MOVED = 0.005  # rad and m between two frames: beyond encoder noise, well below what changes a picture
 SEE_NICE = 5  # the engine yields to the 30 Hz loop when both want the same core
 
 
@@ -74,6 +76,15 @@ class SeeLoop:
     def _run(self) -> None:
         with suppress(OSError):  # a container may forbid it; the loop is then merely less favoured
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), SEE_NICE)
+        try:
+            self._look_on()
+        except EdgeVLAError as err:
+            self.fault = f"engine: {err}"
+        finally:
+            if not (self.fault or self._stop.is_set()):  # something no adapter has translated: the run must not wait for its echo
+                self.fault = f"engine: {sys.exc_info()[1]!r}"
+
+    def _look_on(self) -> None:
         driven = self.driven()
         while not self._stop.is_set():
             try:
@@ -81,17 +92,13 @@ class SeeLoop:
             except CameraError as err:
                 self._reject("camera_silent", str(err))
                 continue
-            moved, driven = self.driven() - driven > 0.005, self.driven()
-            reason = self.judge(frame, time.monotonic_ns(), moved)
+            before, driven = driven, self.driven()
+            reason = self.judge(frame, time.monotonic_ns(), driven - before > MOVED)
             if reason:
                 self._reject(f"frame_{reason}", reason)
                 continue
             self._good_ns = time.monotonic_ns()
-            try:
-                self._ask(frame)
-            except (EngineError, ConfigError) as err:
-                self.fault = f"engine: {err}"
-                return
+            self._ask(frame)
 
     def _ask(self, frame: Frame) -> None:
         asked = self.asking_since_ns = time.monotonic_ns()

@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from edge_vla.geometry import CameraPose, to_odom, to_robot
 from edge_vla.types import Look, Pose
 
-BODY_M = 0.18  # half the robot's diagonal: the half width of the lane it needs
+BODY_M = 0.18  # half the robot's diagonal: the half width of the lane it needs, and of the circle it turns in
 MARGIN_M = 0.06  # what steering and free distances may be off by
-FORGET_NS = 15_000_000_000
+FORGET_NS = 30_000_000_000  # longer than the slowest full turn, shorter than what odometry takes to drift by a body
 FAR_M = 2.6  # a free distance beyond this is no obstacle worth remembering, and less exact
 CELL_M = 0.08  # one point is remembered in each square of this size, the newest
+BEYOND_M = 0.35  # a look that reaches this far past a point sees through it
+DOUBT_NS = 1_500_000_000  # a thin leg falls between two columns now and then: a point seen later than this ago is believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,32 +25,35 @@ class Obstacles:
         """With the edges of the look's free distances; what the look sees through is forgotten."""
         if look.free_distance_m is None:
             return self
-        bearings = camera.column_bearings(len(look.free_distance_m))
-        kept = [p for p in self.points if look.t_capture_ns - p[2] < FORGET_NS and not _seen_through(p, look, camera, bearings)]
-        for bearing, free in zip(bearings, look.free_distance_m, strict=True):
+        kept = [p for p in self.points if look.t_capture_ns - p[2] < FORGET_NS and not _seen_through(p, look, camera)]
+        for bearing, free in zip(camera.column_bearings(len(look.free_distance_m)), look.free_distance_m, strict=True):
             if free < FAR_M:
                 x, y = to_odom(look.pose, camera.forward_m + free * math.cos(bearing), free * math.sin(bearing))
                 kept.append((x, y, look.t_capture_ns))
-        newest_in_cell = {(round(x / CELL_M), round(y / CELL_M)): (x, y, t_ns) for x, y, t_ns in kept}
-        return replace(self, points=tuple(newest_in_cell.values()))
+        newest = {(round(x / CELL_M), round(y / CELL_M)): (x, y, t_ns) for x, y, t_ns in kept}
+        return replace(self, points=tuple(newest.values()))
 
     def without(self, x_m: float, y_m: float, radius_m: float) -> "Obstacles":
         """All but those within `radius_m` of a point: a target is no obstacle on the way to itself."""
         return replace(self, points=tuple(p for p in self.points if math.hypot(p[0] - x_m, p[1] - y_m) > radius_m))
 
-    def around(self, pose: Pose) -> list[tuple[float, float]]:
-        """Every point in the robot's frame."""
-        return [to_robot(pose, x, y) for x, y, _ in self.points]
+    def around(self, pose: Pose, within_m: float = math.inf) -> list[tuple[float, float]]:
+        """Every point within `within_m` of the robot's centre, in the robot's frame."""
+        near = [(x, y) for x, y, _ in self.points if math.hypot(x - pose.x_m, y - pose.y_m) < within_m]
+        return [to_robot(pose, x, y) for x, y in near]
 
 
-def _seen_through(point: tuple[float, float, int], look: Look, camera: CameraPose, bearings: list[float]) -> bool:
-    """True if the look's free distance reaches well beyond the point in both columns nearest to it."""
-    x, y = to_robot(look.pose, point[0], point[1])
-    bearing, away = math.atan2(y, x - camera.forward_m), math.hypot(x - camera.forward_m, y)
-    if look.free_distance_m is None or x < camera.forward_m or abs(bearing) > abs(bearings[0]):
+def _seen_through(point: tuple[float, float, int], look: Look, camera: CameraPose) -> bool:
+    """True if the look's free distance reaches well beyond the point in both columns beside it, and it was not seen just now."""
+    free = look.free_distance_m
+    if free is None or look.t_capture_ns - point[2] < DOUBT_NS:
         return False
-    near = sorted(range(len(bearings)), key=lambda k: abs(bearings[k] - bearing))[:2]
-    return min(look.free_distance_m[k] for k in near) > away + 0.35
+    x, y = to_robot(look.pose, point[0], point[1])
+    column = camera.column(x, y, len(free))
+    if column is None:
+        return False
+    left = min(int(column), len(free) - 2)
+    return min(free[left : left + 2]) > math.hypot(x - camera.forward_m, y) + BEYOND_M
 
 
 def clear_ahead(points: list[tuple[float, float]], heading_rad: float, reach_m: float) -> float:

@@ -54,13 +54,17 @@ def step(state: State, inputs: Inputs, plan: Plan) -> tuple[State, RobotAction]:
         state = notice(state, look, plan)
     if look is None or inputs.now_ns >= look.evidence_deadline_ns:
         return state, halt("waiting for a look")
+    if look.rejected:
+        return state, halt(f"reply refused: {look.rejected}")
     state, action = BEHAVIOURS[plan.goal](state, inputs, plan)
     validator = ActionValidator(plan.max_linear_mps, plan.max_angular_rps)
     return state, validator.validate_action(action)
 
 
 def notice(state: State, look: Look, plan: Plan) -> State:
-    """Take one new look in: obstacles, and the target if the goal has one."""
+    """Take one new look in: obstacles, and the target if the goal has one. A refused reply says nothing about either."""
+    if look.rejected:
+        return replace(state, look_seq=look.seq, looks=state.looks + 1)
     camera: CameraPose = plan.camera
     obstacles = state.obstacles.seen(look, camera)
     track = update(state.track, look, camera, moving=plan.target_moves) if plan.target else None

@@ -121,12 +121,23 @@ def _run(request: Request, interrupt: Interrupt, out: Console) -> Summary:
         if request.plan.target and engine.targets is not None and request.plan.target not in engine.targets:
             raise ConfigError(f"engine {request.engine!r} does not know {request.plan.target!r}; it knows: {', '.join(engine.targets)}")
         if simulated:
-            out.print(f"[bold magenta]SIMULATED[/] room {request.seed}; no robot profile was named and there is no launch/robot.toml")
+            out.print(f"[bold magenta]SIMULATED[/] room {request.seed}: {request.profile.robot.name}")
         summary = session.run(engine)
-    notice = save(summary, request.folder)
-    if notice:
-        out.print(notice)
+    for notice in (save(summary, request.folder), _picture(request.folder)):
+        if notice:
+            out.print(notice)
     return summary
+
+
+def _picture(folder: Path) -> str:
+    """Draw strip.png; "" or why there is none. The run is over: nothing about it changes."""
+    from edge_vla.strip import draw_strip
+
+    try:
+        draw_strip(folder, folder / "strip.png")
+    except ConfigError as err:
+        return f"no picture of the run: {err}"
+    return f"picture: {folder / 'strip.png'}"
 
 
 if __name__ == "__main__":

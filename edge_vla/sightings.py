@@ -15,8 +15,9 @@ def interpret(reply: Reply, frame: Frame, ready: tuple[int, int], pose: Pose, ca
 
     A refused reply is a look without a sighting that says why.
     """
-    box, sighting, rejected, confidence = None, None, "", reply.confidence or 0.0
-    if boxes:
+    box, sighting, confidence = None, None, reply.confidence or 0.0
+    rejected = _refuse_numbers(reply)
+    if boxes and not rejected:
         try:
             found = parse_detections(reply.text)
             box = found[0] if found else None
@@ -28,6 +29,14 @@ def interpret(reply: Reply, frame: Frame, ready: tuple[int, int], pose: Pose, ca
         seq=frame.seq, t_capture_ns=frame.t_capture_ns, t_ready_ns=ready[0], evidence_deadline_ns=ready[1], pose=pose,
         text=reply.text, sighting=sighting, box=box, confidence=confidence, free_distance_m=reply.free_distance_m, rejected=rejected,
     )  # fmt: skip
+
+
+def _refuse_numbers(reply: Reply) -> str:
+    """Why the reply's numbers are none, or "". A nan would pass for a clear way."""
+    for name, numbers in (("confidence", (reply.confidence or 0.0,)), ("free distance", reply.free_distance_m or ())):
+        if not all(math.isfinite(number) and number >= 0 for number in numbers):
+            return f"want a {name} that is finite and not negative, got {numbers}"
+    return ""
 
 
 def place(box: Box, pose: Pose, camera: CameraPose, confidence: float) -> Sighting:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from edge_vla.behaviours.go import Way, go_to
 from edge_vla.behaviours.state import Inputs, Phase, Plan, State, halt, turn
+from edge_vla.geometry import to_odom
 from edge_vla.obstacles import clear_ahead
 from edge_vla.types import ActionType, Pose, RobotAction
 
@@ -14,6 +15,7 @@ FULL_TURN_RAD = 2 * math.pi
 PLACES = 6  # searched from before the target is declared absent
 EXPLORE_NS = 14_000_000_000  # give a place up after this long
 LONGEST_M = 2.2
+CLEARANCE_M = 0.35  # from a place to search from to everything remembered: room to turn on the spot, and for odometry's drift
 
 
 def search(state: State, inputs: Inputs, plan: Plan) -> tuple[State, RobotAction]:
@@ -65,13 +67,15 @@ def _next_place(state: State, pose: Pose) -> tuple[float, float] | None:
     points, best, best_score = state.obstacles.around(pose), None, 0.0
     for k in range(24):
         heading = FULL_TURN_RAD * k / 24
-        reach = min(LONGEST_M, clear_ahead(points, heading, 3.5) - 0.35)
+        reach = min(LONGEST_M, clear_ahead(points, heading, 3.5) - CLEARANCE_M)
         if reach < 0.4:
             continue
         for share in (1.0, 0.6):
-            x = pose.x_m + share * reach * math.cos(pose.yaw_rad + heading)
-            y = pose.y_m + share * reach * math.sin(pose.yaw_rad + heading)
-            score = min((math.hypot(x - vx, y - vy) for vx, vy in state.visited), default=1.0)
+            ahead, left = share * reach * math.cos(heading), share * reach * math.sin(heading)
+            if any(math.hypot(x - ahead, y - left) < CLEARANCE_M for x, y in points):
+                continue
+            place = to_odom(pose, ahead, left)
+            score = min((math.dist(place, seen) for seen in state.visited), default=1.0)
             if score > best_score:
-                best, best_score = (x, y), score
+                best, best_score = place, score
     return best

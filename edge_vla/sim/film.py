@@ -11,6 +11,8 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import mujoco
 import numpy as np
@@ -23,7 +25,7 @@ from edge_vla.sim.settings import Fault, SimSettings
 from edge_vla.sim.truth import true_view
 from edge_vla.sim.world import World
 
-NICE = 5
+NICE = 5  # of this thread and of the renderer's own
 POLL_NS = 200_000_000  # how long a stop may wait
 
 
@@ -65,10 +67,12 @@ class Film:
 
     def _run(self) -> None:
         try:
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+            others = _threads()
             world = self._make_world()
             eye = Eye(world.model, self._settings.width, self._settings.height, shadows=self._settings.shadows)
             try:
+                eye.rgb(world.data)  # compiles shaders and starts the driver's threads
+                _yield_to_others((_threads() - others) | {threading.get_native_id()})
                 self._film(world, eye)
             finally:
                 eye.close()
@@ -79,7 +83,6 @@ class Film:
 
     def _film(self, world: World, eye: Eye) -> None:
         noise = SensorNoise(world.room.seed * 7, (self._settings.height, self._settings.width, 3))
-        eye.rgb(world.data)  # the first image compiles shaders
         period_ns, seq, last_ns = 1_000_000_000 // self._settings.fps, 0, 0
         self._ready.set()
         due_ns = time.monotonic_ns()
@@ -129,3 +132,13 @@ class Film:
     def _broken(self, fault: Fault) -> bool:
         after_ns, first_ns = self._faults.get(fault), self._first_ns
         return after_ns is not None and first_ns is not None and time.monotonic_ns() - first_ns >= after_ns
+
+
+def _threads() -> set[int]:
+    return {int(task.name) for task in Path("/proc/self/task").iterdir()}
+
+
+def _yield_to_others(threads: set[int]) -> None:
+    for thread in threads:
+        with suppress(OSError):  # ended meanwhile, or a sandbox forbids it
+            os.setpriority(os.PRIO_PROCESS, thread, NICE)

@@ -109,7 +109,10 @@ class SimProcess:
         give_up_s = time.monotonic() + timeout_s
         if not select.select([self._control], [], [], max(0.0, give_up_s - time.monotonic()))[0]:
             raise BaseError(f"the simulator said nothing for {timeout_s} s: {self._last_words()}")
-        answer = self._control.recv(MAX_ANSWER)
+        try:
+            answer = self._control.recv(MAX_ANSWER)
+        except ConnectionError:  # it ended with our question unread
+            answer = b""
         if not answer:
             self._end(END_S)
             kind = ConfigError if self.exit_code == EXIT_REFUSED else BaseError

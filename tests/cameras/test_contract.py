@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from contextlib import closing
@@ -40,7 +41,7 @@ def test_numbers_and_stamps_strictly_increase(rig: Any) -> None:
         for value in range(5):
             rig.show(picture(value))
             frames.append(camera.read(READ_S))
-    assert all(b.seq > a.seq and b.t_capture_ns > a.t_capture_ns for a, b in zip(frames, frames[1:], strict=False))
+    assert all(b.seq > a.seq and b.t_capture_ns > a.t_capture_ns for a, b in itertools.pairwise(frames))
     assert [int(frame.rgb[5, 5, 0]) for frame in frames] == [0, 1, 2, 3, 4]
 
 
@@ -116,5 +117,5 @@ def test_an_unknown_camera_is_refused_with_the_nearest() -> None:
 
 
 def test_an_unknown_option_is_refused() -> None:
-    with pytest.raises(ConfigError, match="camera 'simulator'.*pathh"):
+    with pytest.raises(ConfigError, match=r"camera 'simulator'.*pathh"):
         make_camera("simulator", {"pathh": "x"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -252,5 +253,5 @@ def test_accepted_frames_are_in_order_fresh_and_not_repeats_in_motion(steps: lis
             assert -5 * MS <= age_ns <= 200 * MS
         else:
             refused += 1
-    assert all(b[0] > a[0] and b[1] > a[1] for a, b in zip(accepted, accepted[1:], strict=False))
+    assert all(b[0] > a[0] and b[1] > a[1] for a, b in itertools.pairwise(accepted))
     assert sum(rules.counts.values()) == refused

@@ -125,6 +125,11 @@ def test_speeds(text: str, linear_x: float, angular_z: float) -> None:
         ("left", 0.7),
         ("turn 90 degrees", 0.7),
         ("turn", 0.5),
+        ("avoid the chair", 0.5),
+        ("avoid the chair on the left", 0.9),
+        ("의자를 피해", 0.5),
+        ("왼쪽 의자를 피해", 0.9),
+        ("회전해", 0.5),
         ("turn left, please, robot", 0.9),
         ("turn left zig zag", 0.0),  # a thing behind a turn makes it another verb: "turn the page"
         ("turn left or right", 0.2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -81,7 +82,7 @@ def test_noise_never_repeats_and_follows_its_seed() -> None:
     still = np.full((240, 320, 3), 90, dtype=np.uint8)
     noise, same, other = SensorNoise(3), SensorNoise(3), SensorNoise(4)
     prints = [fingerprint(luma_plane(noise(still))) for _ in range(300)]
-    assert all(one != two for one, two in zip(prints, prints[1:], strict=False))
+    assert all(one != two for one, two in itertools.pairwise(prints))
     assert prints[:5] == [fingerprint(luma_plane(same(still))) for _ in range(5)]
     assert prints[:5] != [fingerprint(luma_plane(other(still))) for _ in range(5)]
 

@@ -105,8 +105,11 @@ def _turn(sense: Sense, parts: Parts, lateral: tuple[Way, ...], along: tuple[Way
 
 
 def _around(parts: Parts) -> Command:
-    target = parts.away or parts.around
-    return _command(ActionType.AVOID, parts, ways=_lateral(parts.how + parts.ways), side=parts.side, target=target)
+    return _away(parts, _lateral(parts.how + parts.ways), parts.side, parts.away or parts.around)
+
+
+def _away(parts: Parts, ways: tuple[Way, ...], side: Way | None, target: Noun | None) -> Command:
+    return _command(ActionType.AVOID, parts, ways=ways, side=side, target=target, sure=CLEAR if ways or side else ASSUMED)
 
 
 def _avoid(sense: Sense, parts: Parts) -> Command | None:
@@ -115,10 +118,10 @@ def _avoid(sense: Sense, parts: Parts) -> Command | None:
     if sense.takes is Takes.THING and not (parts.thing or parts.place):
         return None
     if parts.thing and parts.thing.only_side:
-        return _command(ActionType.AVOID, parts, side=parts.thing.side)
+        return _away(parts, (), parts.thing.side, None)
     if parts.how or sense.around or not parts.thing:
-        return _command(ActionType.AVOID, parts, ways=_lateral(parts.how) or ways, side=parts.side, target=parts.thing)
-    return _command(ActionType.AVOID, parts, side=parts.side or (ways[0] if ways else None), target=parts.thing)
+        return _away(parts, _lateral(parts.how) or ways, parts.side, parts.thing)
+    return _away(parts, (), parts.side or (ways[0] if ways else None), parts.thing)
 
 
 def _thing(sense: Sense, head: Sequence[str], rest: Sequence[str], parts: Parts) -> Command | None:
@@ -173,7 +176,7 @@ def _command(
         measure=parts.measure,
         pace=parts.pace,
         sure=less(sure, parts.extra),
-        assumed=sure < CLEAR,
+        assumed=sure < CLEAR and kind is not ActionType.AVOID,
     )
 
 

@@ -19,7 +19,9 @@ _FILLERS = frozenset(
     still always
     """.split()
 )
-_SUBJECTS = phrases("i, we, you, robot, the robot, this robot, your robot, my robot, rover, the rover, the agent, it, the vehicle")
+_SUBJECTS = phrases(
+    "i, we, you, robot, the robot, this robot, your robot, my robot, rover, the rover, the agent, it, the vehicle, the gripper, the arm"
+)
 _MODALS = phrases("should, will, must, shall, would, need to, needs to, have to, has to, ought to, had better, do, does")
 _PLANS = phrases("going to, about to, to, supposed to")
 _BE = {"i": "am", "we": "are", "you": "are"}

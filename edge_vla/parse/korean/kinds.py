@@ -33,7 +33,7 @@ def build(verb: Verb, args: Args) -> Command | None:
             return _come_back(args)
         case Role.AVOID:
             ways = _lateral(args.ways)
-            return _command(ActionType.AVOID, args, ways=ways, side=args.side, target=args.noun or args.place)
+            return _away(args, ways, args.noun or args.place)
         case Role.THING | Role.LOOK | Role.PLACE:
             return _thing(verb, args)
         case _:
@@ -90,10 +90,14 @@ def _turn(verb: Verb, args: Args) -> Command | None:
     return _command(ActionType.TURN, args, ways=(Way.LEFT,), sure=BARE if measured else ASSUMED)
 
 
+def _away(args: Args, ways: tuple[Way, ...], target: str | None) -> Command:
+    return _command(ActionType.AVOID, args, ways=ways, side=args.side, target=target, sure=CLEAR if ways or args.side else ASSUMED)
+
+
 def _come_back(args: Args) -> Command | None:
     """돌아가: with a side a turn, with a thing a way around it, with a place the way back."""
     if args.thing:
-        return _command(ActionType.AVOID, args, ways=_lateral(args.ways), side=args.side, target=args.thing)
+        return _away(args, _lateral(args.ways), args.thing)
     if args.place or not _lateral(args.ways):
         return _command(ActionType.NAVIGATE, args, target=args.place or args.noun)
     return _command(ActionType.TURN, args, ways=_lateral(args.ways))
@@ -126,7 +130,7 @@ def _command(
         measure=args.measure,
         pace=args.pace,
         sure=less(sure, args.extra + (0 if target else len(args.loose))),
-        assumed=sure < CLEAR,
+        assumed=sure < CLEAR and kind is not ActionType.AVOID,
     )
 
 
