@@ -20,6 +20,7 @@ from edge_vla.types import STILL, Engine, Frame, Look, Pose, Reply, RobotAction
 CLEAR_M = 3.0  # free distances say no more than this about what the robot's lane meets
 ARM_PERIOD_NS = 200_000_000  # between two requests to arm
 LATENCIES = 256  # looks remembered for the engine's p99
+HAND_OVER_NS = 60_000_000  # from a reply to wheels that obey it: up to a STEER tick and a guard tick
 
 
 class Seeing:
@@ -32,7 +33,11 @@ class Seeing:
 
     @property
     def p99_ns(self) -> int:
-        """From exposure to reply; the longest one while there are few."""
+        """From exposure to wheels that can obey the reply; the longest one while there are few.
+
+        Twice this is how long a look may be relied on. Without the hand-over a steady engine slower than a quarter of a second
+        would always be a tick late with the next look, and the robot would never move.
+        """
         kept = sorted(self._latencies_ns)
         return kept[min(len(kept) - 1, round(0.99 * len(kept)))] if kept else 0
 
@@ -42,7 +47,7 @@ class Seeing:
 
     def understand(self, reply: Reply, frame: Frame, ready_ns: int) -> Look:
         """The reply as a look. Raises GuardError when no odometry reaches back to the frame."""
-        self._latencies_ns.append(ready_ns - frame.t_capture_ns)
+        self._latencies_ns.append(ready_ns - frame.t_capture_ns + HAND_OVER_NS)
         pose = self._pose_at(frame.t_capture_ns if self.plan.compensate else ready_ns)
         return understand(reply, frame, pose, self.plan, (ready_ns, self.p99_ns))
 

@@ -121,6 +121,7 @@ class SteerLoop:
         self.see, self.steering = see, steering
         self.period_ns = 1_000_000_000 // hz
         self.look: Look | None = None
+        self.frame: Frame | None = None  # that the look is of
         self.parse_ns = 0  # of the newest answer
         self._due_ns = time.monotonic_ns()
 
@@ -138,6 +139,7 @@ class SteerLoop:
         start = time.monotonic_ns()
         seen = self.see.take() if self.steering.guard.poses.newest is not None else None
         if seen is not None:
+            self.frame = seen.frame
             self.look = self.see.seeing.understand(seen.reply, seen.frame, seen.ready_ns)
             self.parse_ns = time.monotonic_ns() - start
         tick = self.steering.tick(start, self.look, late_ns)

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from edge_vla.geometry import CameraPose, to_odom, to_robot
 from edge_vla.types import Look, Pose
 
@@ -12,7 +14,7 @@ FORGET_NS = 30_000_000_000  # longer than the slowest full turn, shorter than wh
 FAR_M = 2.6  # a free distance beyond this is no obstacle worth remembering, and less exact
 CELL_M = 0.08  # one point is remembered in each square of this size, the newest
 BEYOND_M = 0.35  # a look that reaches this far past a point sees through it
-DOUBT_NS = 1_500_000_000  # a thin leg falls between two columns now and then: a point seen later than this ago is believed
+DOUBT_NS = 1_500_000_000  # a thin leg falls between two columns now and then: a point seen this recently is believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,13 @@ class Obstacles:
         """With the edges of the look's free distances; what the look sees through is forgotten."""
         if look.free_distance_m is None:
             return self
-        kept = [p for p in self.points if look.t_capture_ns - p[2] < FORGET_NS and not _seen_through(p, look, camera)]
+        now_ns = look.t_capture_ns
+        kept = [p for p in self.points if now_ns - p[2] < DOUBT_NS or (now_ns - p[2] < FORGET_NS and not _seen_through(p, look, camera))]
         for bearing, free in zip(camera.column_bearings(len(look.free_distance_m)), look.free_distance_m, strict=True):
             if free < FAR_M:
                 x, y = to_odom(look.pose, camera.forward_m + free * math.cos(bearing), free * math.sin(bearing))
-                kept.append((x, y, look.t_capture_ns))
-        newest = {(round(x / CELL_M), round(y / CELL_M)): (x, y, t_ns) for x, y, t_ns in kept}
+                kept.append((x, y, now_ns))
+        newest = {(p[0] // CELL_M, p[1] // CELL_M): p for p in kept}
         return replace(self, points=tuple(newest.values()))
 
     def without(self, x_m: float, y_m: float, radius_m: float) -> "Obstacles":
@@ -39,25 +42,22 @@ class Obstacles:
 
     def around(self, pose: Pose, within_m: float = math.inf) -> list[tuple[float, float]]:
         """Every point within `within_m` of the robot's centre, in the robot's frame."""
-        near = [(x, y) for x, y, _ in self.points if math.hypot(x - pose.x_m, y - pose.y_m) < within_m]
-        return [to_robot(pose, x, y) for x, y in near]
+        at, square = (pose.x_m, pose.y_m), within_m * within_m
+        return [to_robot(pose, x, y) for x, y, _ in self.points if (x - at[0]) ** 2 + (y - at[1]) ** 2 < square]
 
 
 def _seen_through(point: tuple[float, float, int], look: Look, camera: CameraPose) -> bool:
-    """True if the look's free distance reaches well beyond the point in both columns beside it, and it was not seen just now."""
-    free = look.free_distance_m
-    if free is None or look.t_capture_ns - point[2] < DOUBT_NS:
-        return False
-    x, y = to_robot(look.pose, point[0], point[1])
-    column = camera.column(x, y, len(free))
-    if column is None:
+    """True if the look's free distance reaches well beyond the point in both columns beside it."""
+    free, (x, y) = look.free_distance_m, to_robot(look.pose, point[0], point[1])
+    column = camera.column(x, y, len(free)) if free else None
+    if free is None or column is None:
         return False
     left = min(int(column), len(free) - 2)
     return min(free[left : left + 2]) > math.hypot(x - camera.forward_m, y) + BEYOND_M
 
 
 def clear_ahead(points: list[tuple[float, float]], heading_rad: float, reach_m: float) -> float:
-    """How far (m, from the robot's centre) a lane of the robot's width towards `heading_rad` is free, at most `reach_m`."""
+    """How far (m) the robot's centre can drive in a lane of its width towards `heading_rad` before it touches, at most `reach_m`."""
     c, s, lane = math.cos(heading_rad), math.sin(heading_rad), BODY_M + MARGIN_M
     clear = reach_m
     for x, y in points:
@@ -69,11 +69,12 @@ def clear_ahead(points: list[tuple[float, float]], heading_rad: float, reach_m: 
 
 def best_heading(points: list[tuple[float, float]], wanted_rad: float, reach_m: float, widest_rad: float = 1.3) -> tuple[float, float]:
     """(heading, clear distance) nearest to `wanted_rad` whose lane is free for `reach_m`; else the freest for its turn."""
-    best, best_score = (wanted_rad, clear_ahead(points, wanted_rad, reach_m)), -math.inf
-    for k in range(-13, 14):
-        heading = wanted_rad + widest_rad * k / 13
-        clear = clear_ahead(points, heading, reach_m)
-        score = 3.0 * min(clear, reach_m) / reach_m - abs(heading - wanted_rad) - 0.15 * abs(heading)
-        if score > best_score:
-            best, best_score = (heading, clear), score
-    return best
+    headings = wanted_rad + widest_rad * np.arange(-13, 14) / 13
+    x, y = np.array(points, dtype=np.float64).reshape(-1, 2).T
+    c, s, lane = np.cos(headings)[:, None], np.sin(headings)[:, None], BODY_M + MARGIN_M  # clear_ahead for all headings at once
+    along, across = c * x + s * y, np.abs(c * y - s * x)
+    free = np.where((along > 0) & (across < lane), np.maximum(0.0, along - BODY_M * (1 - across / lane)), reach_m)
+    clear = free.min(axis=1, initial=reach_m)
+    score = 3.0 * clear / reach_m - np.abs(headings - wanted_rad) - 0.15 * np.abs(headings)
+    best = int(np.argmax(score))
+    return float(headings[best]), float(clear[best])

@@ -40,6 +40,13 @@ def make_camera(profile: CameraProfile, socket: Path | None) -> Camera:
             raise ConfigError(f"camera {kind!r} is unknown; did you mean {near!r}? There are: {', '.join(CAMERAS)}")
 
 
+def truth_of(camera: Camera, seq: int) -> Truth | None:
+    """What the simulator sent along with a frame; None for a camera that sees the real world."""
+    from edge_vla.cameras.simulator import SimulatorCamera
+
+    return camera.truth_of(seq) if isinstance(camera, SimulatorCamera) else None
+
+
 def make_frame_rules(profile: CameraProfile) -> Callable[[Frame, int, bool], str | None]:
     """The judge of this camera's frames: (frame, now_ns, moved) -> why it may not be used, or None."""
     from edge_vla.cameras.rules import FrameRules

@@ -59,8 +59,6 @@ def request_of(args: argparse.Namespace) -> Request:
         raise ConfigError(f"--timeout-s {args.timeout_s}: want 1 to 86400")
     if not 0 <= args.seed < 2**31:
         raise ConfigError(f"--seed {args.seed}: want 0 to {2**31 - 1}")
-    if args.stop_at is not None and not 0.25 <= args.stop_at <= 3.0:
-        raise ConfigError(f"--stop-at {args.stop_at}: want 0.25 to 3.0 m")
     plan = _plan(args, profile, goal, target)
     folder = run_folder(args.record, goal, target)
     return Request(profile, plan, args.engine, args.seed, args.timeout_s, folder, args.allow_domain_mismatch)

@@ -10,20 +10,23 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
+import cv2
+
 from edge_vla.behaviours.state import Plan
 from edge_vla.config import SIMULATED_PORT, RobotProfile
 from edge_vla.drive import Seeing, Steering, latched
+from edge_vla.errors import GuardError
 from edge_vla.goals import GOALS, Goal
 from edge_vla.guard.client import GuardProcess
 from edge_vla.guard.settings import GuardSettings
 from edge_vla.live import SeeLoop, Seen, SteerLoop
-from edge_vla.parts import ORACLE, make_camera, make_frame_rules
+from edge_vla.parts import ORACLE, make_camera, make_frame_rules, truth_of
 from edge_vla.pilot import time_over
 from edge_vla.record import Recorder, Stages
 from edge_vla.robot import guard_limits
 from edge_vla.status import StatusLine
 from edge_vla.summary import Ending, Summary, Totals, summarise
-from edge_vla.types import STILL, Camera, Engine
+from edge_vla.types import STILL, Camera, Engine, Frame
 
 if TYPE_CHECKING:
     from edge_vla.sim.process import SimProcess
@@ -76,9 +79,7 @@ class Session:
 
     def truth_of(self, seq: int) -> Truth | None:
         """The simulator's truth about a frame, for the oracle."""
-        from edge_vla.cameras.simulator import SimulatorCamera
-
-        return self._camera.truth_of(seq) if isinstance(self._camera, SimulatorCamera) else None
+        return truth_of(self._camera, seq) if self._camera is not None else None
 
     def run(self, engine: Engine) -> Summary:
         """Start the parts, drive, sum up."""
@@ -142,6 +143,8 @@ class Session:
             result, why = self._loop(loop, totals, recorder, status)
         guard.close()
         recorder.close()
+        if request.plan.goal is Goal.SAVE_IMAGE and result == "reached":
+            result, why = self._save_image(loop.frame)
         state = steering.state
         spoken = GOALS[request.plan.goal].answer.value == "words"
         ending = Ending(
@@ -155,27 +158,45 @@ class Session:
         """Tick until something ends the run: (result, why). Whatever it is, the base is told to stop before this returns."""
         guard, steering = loop.steering.guard, loop.steering
         started_ns = time.monotonic_ns()
-        while True:
-            tick, seen, spent_ns = loop.tick(loop.wait())
+        ending = None
+        while ending is None:
+            try:
+                tick, seen, spent_ns = loop.tick(loop.wait())
+            except GuardError as err:  # the guard is gone: the base's own watchdog stops the robot
+                return "fault", str(err)
             self._note(loop, totals, recorder, seen)
             totals.tick(tick, spent_ns)
             recorder.tick(tick, guard.status.tally if guard.status else {})
             elapsed_ns = tick.inputs.now_ns - started_ns
             status.show(tick, steering.state.track, elapsed_ns * 1e-9)
-            if self.interrupt.signal:
-                guard.stop()
-                return "interrupted", f"signal {signal.Signals(self.interrupt.signal).name}"
-            if trouble := loop.see.trouble(tick.inputs.now_ns):
-                guard.stop()
-                return "fault", trouble
-            if latched(guard.status):
-                return "fault", f"the guard latched {guard.status.fault.name.lower() if guard.status else ''}"
-            if steering.done:
-                return steering.state.outcome, ""
-            if elapsed_ns > self.request.timeout_s * 1e9:
-                guard.send(STILL)
-                steering.state = time_over(steering.state, loop.look, self.request.plan)
-                return steering.state.outcome, ""
+            ending = self._ending(loop, tick.inputs.now_ns, elapsed_ns)
+        return ending
+
+    def _ending(self, loop: SteerLoop, now_ns: int, elapsed_ns: int) -> tuple[str, str] | None:
+        """(result, why) when this tick was the last, None while it was not."""
+        guard, steering = loop.steering.guard, loop.steering
+        if self.interrupt.signal:
+            guard.stop()
+            return "interrupted", f"signal {signal.Signals(self.interrupt.signal).name}"
+        if trouble := loop.see.trouble(now_ns):
+            guard.stop()
+            return "fault", trouble
+        if latched(guard.status):
+            return "fault", f"the guard latched {guard.status.fault.name.lower() if guard.status else ''}"
+        if steering.done:
+            return steering.state.outcome, ""
+        if elapsed_ns > self.request.timeout_s * 1e9:
+            guard.send(STILL)
+            steering.state = time_over(steering.state, loop.look, self.request.plan)
+            return steering.state.outcome, ""
+        return None
+
+    def _save_image(self, frame: Frame | None) -> tuple[str, str]:
+        """Write what the run was made for: (result, why)."""
+        path = self.request.folder / "image.png"
+        if frame is None or not cv2.imwrite(str(path), cv2.cvtColor(frame.rgb, cv2.COLOR_RGB2BGR)):
+            return "fault", f"cannot write {path}"
+        return "reached", f"saved {path}"
 
     def _note(self, loop: SteerLoop, totals: Totals, recorder: Recorder, seen: Seen | None) -> None:
         """Count and record an answer that has just been taken in."""

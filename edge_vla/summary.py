@@ -25,6 +25,7 @@ from edge_vla.types import Look, Pose
 EXIT_CODES = {"reached": 0, "not_found": 1, "timeout": 1, "fault": 3}  # "interrupted" is 128 + the signal
 MAX_REASONS = 20  # different ones; the rest is "other"
 SOFT_STOPS = {"TTL": "commands stopped", "EVIDENCE": "the last look was too old", "INVALID": "invalid command", "BATTERY": "battery low"}
+REFUSALS = {"safe default": "unusable action", "reply refused": "reply refused"}  # how an action's description begins
 STAGE_WORDS = {"see": "see", "camera": "  camera", "engine": "  engine", "parse": "  parse", "steer": "steer", "late": "  late by"}
 COLOURS = {"reached": "green", "not_found": "yellow", "timeout": "yellow", "interrupted": "yellow", "fault": "red"}
 
@@ -193,11 +194,11 @@ def save(summary: Summary, folder: Path) -> str:
 
 
 def _stop_reasons(tick: Tick) -> set[str]:
-    """Why the robot is being kept from moving in this tick, in words; nothing while it is not armed anyway."""
+    """Why the robot is being kept from moving in this tick, in words; waiting before it is armed is no stop."""
     said = tick.action.description
-    reasons = {said} if said.startswith("waiting for") and tick.inputs.armed else set()
-    if said.startswith("safe default"):
-        reasons.add("unusable action")
+    reasons = {words for start, words in REFUSALS.items() if said.startswith(start)}
+    if said.startswith("waiting for") and tick.inputs.armed:
+        reasons.add(said)
     if tick.inputs.held:
         reasons.add("motion budget used up")
     if tick.guard == GuardState.SOFT_STOP.name:
@@ -241,7 +242,7 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
         ("goal", f"{goal}, engine {summary.engine}"),
         ("said", summary.words),
         ("time", f"{summary.time_s:.1f} s, path {summary.path_m:.2f} m"),
-        ("looks", f"{summary.looks}, {summary.frames_dropped} frames passed over"),
+        ("looks", f"{summary.looks}, {summary.frames_dropped} frames dropped"),
         ("ticks", f"{summary.ticks}, {summary.steer_late_fraction:.1%} late"),
         ("replies refused", _counted(summary.rejected)),
         ("clamps", str(summary.clamps) if summary.clamps else ""),

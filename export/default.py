@@ -3,7 +3,6 @@
 import argparse
 import hashlib
 import json
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -70,7 +69,8 @@ def trace(finder: Finder, folder: Path) -> None:
     )  # fmt: skip
     dim = torch.export.Dim.DYNAMIC
     torch.onnx.export(
-        step, _decode_example(finder), str(folder / "lm_step.onnx"), input_names=list(STEP_INPUTS), output_names=["logits", "keys", "values"], opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
+        step, _decode_example(finder), str(folder / "lm_step.onnx"), input_names=list(STEP_INPUTS),
+        output_names=["logits", "keys", "values"], opset_version=OPSET, dynamo=True, external_data=False, verbose=False,
         dynamic_shapes={
             "embeddings": {1: dim}, "positions": {1: dim}, "mask": {2: dim, 3: dim}, "past_keys": {2: dim}, "past_values": {2: dim},
         },
@@ -100,7 +100,8 @@ def parity(finder: Finder, folder: Path) -> float:
 
 
 def _difference(got: list[np.ndarray], want: tuple[torch.Tensor, ...], worst: float) -> float:
-    return max([worst, *(float(np.abs(g - w.numpy()).max()) for g, w in zip(got, want, strict=True) if g.size)])
+    found = [np.abs(g - w.numpy()).max() for g, w in zip(got, want, strict=True) if g.size]
+    return float(np.max([worst, *found]))  # unlike max(), keeps a nan
 
 
 def quantise(folder: Path) -> None:
@@ -132,7 +133,7 @@ def manifest_of(finder: Finder, folder: Path, precision: str, made: dict[str, st
     words = sorted({tokenizer.token_to_id(word) for word in (*WORDS, *CLASSES)})
     files = ["vision.onnx", "lm_step.onnx", "tokenizer.json", "embeddings.npy"]
     return Manifest(
-        name="default", kind="vlm", domain="sim", backend="onnx", precision=precision,
+        schema_version=1, name="default", kind="vlm", domain="sim", backend="onnx", precision=precision,
         graphs={"vision": describe_graph(folder / "vision.onnx"), "lm_step": describe_graph(folder / "lm_step.onnx")},
         preprocess=Preprocess(height=SIZE_PX, width=SIZE_PX, resize="area", colour="rgb", mean=[0.5] * 3, std=[0.5] * 3),
         tokens=Tokens(
@@ -153,15 +154,17 @@ def manifest_of(finder: Finder, folder: Path, precision: str, made: dict[str, st
 
 
 def export_default(checkpoint: Path | None, out: Path, precision: str) -> Manifest:
-    """Build, verify, then replace `out` in one move. Raises SystemExit when torch and ONNX disagree."""
+    """Build, verify, then move into place; `out` is untouched until then. Raises SystemExit when torch and ONNX disagree."""
     finder, seen = load_finder(checkpoint)
     rows = finder.embed(torch.arange(finder.lm.config.vocab_size)).detach().numpy().astype(np.float16)
     fold_batch_norms(finder)
+    out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-        folder = Path(scratch)
+        folder = Path(scratch) / "new"  # of its own: the scratch folder is nobody else's to read
+        folder.mkdir()
         trace(finder, folder)
         worst = parity(finder, folder)
-        if worst > TOLERANCE:
+        if not worst <= TOLERANCE:  # nan too
             raise SystemExit(f"torch and ONNX differ by {worst:.2e}, allowed is {TOLERANCE:.0e}: nothing was exported")
         if precision == "int8":
             quantise(folder)
@@ -177,8 +180,9 @@ def export_default(checkpoint: Path | None, out: Path, precision: str) -> Manife
         manifest = manifest_of(finder, folder, precision, made)
         (folder / "manifest.json").write_text(json.dumps(manifest.model_dump(), indent=1) + "\n")
         Bundle(folder)
-        shutil.rmtree(out, ignore_errors=True)
-        shutil.copytree(folder, out)
+        if out.exists():
+            out.rename(Path(scratch) / "old")
+        folder.rename(out)
     return manifest
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -42,7 +42,7 @@ class Preprocess(_Strict):
     resize: Literal["area", "bilinear", "bicubic"]
     colour: Literal["rgb", "bgr"]
     mean: list[float] = Field(min_length=3, max_length=3)
-    std: list[float] = Field(min_length=3, max_length=3)
+    std: list[Annotated[float, Field(gt=0)]] = Field(min_length=3, max_length=3)
 
 
 class Tokens(_Strict):
@@ -82,14 +82,14 @@ class Prompts(_Strict):
 class Calibration(_Strict):
     """Raw detection confidence p to a frequency of being right: sigmoid(scale * logit(p) + shift), fitted on held-out rooms."""
 
-    scale: float = 1.0
+    scale: float = Field(default=1.0, gt=0)  # a surer answer never counts less
     shift: float = 0.0
 
 
 class Manifest(_Strict):
     """What a bundle says of itself."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1]
     name: str
     kind: Literal["vlm"]
     domain: Literal["sim", "real"]
@@ -100,7 +100,7 @@ class Manifest(_Strict):
     tokens: Tokens
     language: Language
     prompts: Prompts
-    targets: list[str]
+    targets: list[str] = Field(min_length=1)
     free_distance_columns: int = 0
     free_distance_cap_m: float = 0.0
     calibration: Calibration = Calibration()
@@ -127,7 +127,7 @@ class Bundle:
         known = self.manifest.targets
         if thing not in known:
             near = get_close_matches(thing, known, n=1, cutoff=0.6)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = f"; did you mean {near[0]!r}?" if near else "."
             raise ConfigError(f"engine {self.manifest.name!r} does not know {thing!r}{hint} It knows: {', '.join(known)}")
 
     def _check_files(self) -> None:
@@ -151,7 +151,7 @@ class Bundle:
 def _read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes()  # pydantic judges the encoding too
     except OSError as err:
         raise ConfigError(f"engine {folder}: no {MANIFEST} ({err.strerror}); an engine is a folder made by `python -m export`") from err
     try:

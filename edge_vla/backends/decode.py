@@ -60,22 +60,23 @@ def pick_bin(logits: Logits, low: int, high: int) -> tuple[int, float]:
     near = slice(max(low, peak - 2 * MASS_BINS), min(high, peak + 2 * MASS_BINS + 1))
     centre = round(float((chance[near] * np.arange(near.start, near.stop)).sum() / chance[near].sum()))
     centre = min(max(centre, low), high - 1)
-    return centre, float(chance[max(low, centre - MASS_BINS) : centre + MASS_BINS + 1].sum())
+    return centre, min(1.0, float(chance[max(low, centre - MASS_BINS) : centre + MASS_BINS + 1].sum()))  # float32 sums overshoot
 
 
 def decode_words(first: Logits, feed: Callable[[int], Logits], tokens: Tokens, limit: int) -> tuple[list[int], float]:
-    """Greedy rows of a sentence, and the geometric mean of their probabilities. Only word rows and the end are allowed."""
+    """Greedy rows of a sentence, and the geometric mean of the probabilities of them and the end. Nothing else is allowed."""
     allowed = np.array([*tokens.words, tokens.eos])
     rows: list[int] = []
-    surprise, logits = 0.0, first
+    surprises: list[float] = []
+    logits = first
     for _ in range(limit):
         choice = int(allowed[logits[allowed].argmax()])
-        surprise += _logsumexp(logits[allowed]) - float(logits[choice])
+        surprises.append(_logsumexp(logits[allowed]) - float(logits[choice]))
         if choice == tokens.eos:
             break
         rows.append(choice)
         logits = feed(choice)
-    return rows, math.exp(-surprise / max(1, len(rows)))
+    return rows, math.exp(-sum(surprises) / max(1, len(surprises)))
 
 
 def decode_choice(first: Logits, rows: list[int]) -> tuple[int, float]:

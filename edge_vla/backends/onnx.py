@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -33,6 +34,37 @@ def session(path: Path, threads: int) -> ort.InferenceSession:
         raise EngineError(f"{path}: {err}") from err
 
 
+def load_tokenizer(path: Path) -> Tokenizer:
+    """The bundle's words. Raises EngineError."""
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as err:  # what tokenizers raises is an Exception itself
+        raise EngineError(f"{path}: {err}") from err
+
+
+def load_embeddings(path: Path, hidden: int) -> Array:
+    """(rows, hidden). Raises EngineError."""
+    try:
+        rows = np.load(path, allow_pickle=False)
+    except (OSError, EOFError, ValueError) as err:
+        raise EngineError(f"{path}: {err}") from err
+    if rows.shape[1:] != (hidden,):
+        raise EngineError(f"{path}: want an array of (rows, {hidden}), got {rows.shape}")
+    return np.asarray(rows, dtype=np.float32)
+
+
+def run(graph: ort.InferenceSession, feed: dict[str, NDArray[Any]]) -> list[Array]:
+    """A graph's outputs. Raises EngineError when it fails or answers with nan or inf."""
+    try:
+        outputs: list[Array] = graph.run(None, feed)
+    except Exception as err:  # as in `session`
+        raise EngineError(f"the graph failed: {err}") from err
+    for told, values in zip(graph.get_outputs(), outputs, strict=True):
+        if not np.isfinite(values).all():
+            raise EngineError(f"the graph's output {told.name!r} is not finite")
+    return outputs
+
+
 class OnnxEngine:
     """Answers the bundle's prompts about frames."""
 
@@ -41,8 +73,8 @@ class OnnxEngine:
         self._bundle = bundle
         self._vision = session(bundle.path(m.graphs["vision"].file), threads)
         self._step = session(bundle.path(m.graphs["lm_step"].file), threads)
-        self._tokenizer = Tokenizer.from_file(str(bundle.path(m.tokens.file)))
-        self._rows = np.load(bundle.path(m.language.embeddings), allow_pickle=False).astype(np.float32)
+        self._tokenizer = load_tokenizer(bundle.path(m.tokens.file))
+        self._rows = load_embeddings(bundle.path(m.language.embeddings), m.language.hidden)
         pre = m.preprocess
         self._scale = (1 / (255 * np.array(pre.std, np.float32))).astype(np.float32)
         self._shift = (-np.array(pre.mean, np.float32) / np.array(pre.std, np.float32)).astype(np.float32)
@@ -72,11 +104,9 @@ class OnnxEngine:
         """Answer a prompt the manifest lists. Raises ConfigError for a thing or a question it was not trained on."""
         start = time.perf_counter()
         kind, thing = self._classify(prompt)
-        tokens, free = self._vision.run(None, {"image": self.preprocess(frame.rgb)})
+        tokens, free = run(self._vision, {"image": self.preprocess(frame.rgb)})
         conversation = _Conversation(self, tokens)
         first = conversation.prefill(self._tokenizer.encode("<bos> " + self._spaced(prompt) + "\n").ids)
-        if not (np.isfinite(first).all() and np.isfinite(free).all()):
-            raise EngineError(f"the engine's output is not finite for {prompt!r}")
         if kind == "detect":
             text, confidence = self._detect(first, conversation, thing)
         elif kind == "presence":
@@ -149,5 +179,5 @@ class _Conversation:
         past = self._keys.shape[2]
         positions = np.arange(past, past + embeddings.shape[1], dtype=np.int64)[None]
         feed = {"embeddings": embeddings, "positions": positions, "mask": mask, "past_keys": self._keys, "past_values": self._values}
-        logits, self._keys, self._values = self._engine._step.run(None, feed)
+        logits, self._keys, self._values = run(self._engine._step, feed)
         return np.asarray(logits[0], dtype=np.float32)

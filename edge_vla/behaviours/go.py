@@ -13,6 +13,8 @@ from edge_vla.types import ActionType, RobotAction
 TURN_FIRST_RAD = 0.5  # beyond this, turn on the spot before driving
 STEER_GAIN = 2.0  # rad/s per rad
 BRAKE_S = 1.1  # drive no faster than the clear way over this time
+REACH_M = 1.3  # as far as the way is planned around obstacles
+FURTHEST_M = REACH_M + 2 * BODY_M  # nothing beyond this can touch the lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +40,12 @@ def go_to(state: State, inputs: Inputs, plan: Plan, way: Way) -> RobotAction:
     away, bearing = math.hypot(x, y), math.atan2(y, x)
     left_m = max(0.0, away - way.stop_m)
     obstacles: Obstacles = state.obstacles.without(*way.point, way.ignore_m) if way.ignore_m > 0 else state.obstacles
-    points = obstacles.around(pose)
-    heading, clear = best_heading(points, bearing, max(0.35, min(left_m + 0.25, 1.3)))
+    points = obstacles.around(pose, FURTHEST_M)
+    heading, clear = best_heading(points, bearing, max(0.35, min(left_m + 0.25, REACH_M)))
     if abs(heading) > TURN_FIRST_RAD or clear < BODY_M + 0.02:
         rate = STEER_GAIN * heading if abs(heading) > 0.05 else (0.5 if bearing >= 0 else -0.5)
         return turn(plan, look, rate, way.kind, plan.target, way.why)
-    ahead = clear_ahead(points, 0.0, 1.5)
+    ahead = clear_ahead(points, 0.0, REACH_M)
     speed = min(drive_speed(plan, look), 0.05 + 0.9 * left_m, max(0.0, (min(clear, ahead) - BODY_M - MARGIN_M) / BRAKE_S))
     speed *= max(0.0, 1 - abs(heading) / TURN_FIRST_RAD) ** 0.5
     rate = max(-turn_speed(plan, look), min(turn_speed(plan, look), STEER_GAIN * heading))

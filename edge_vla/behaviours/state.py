@@ -6,11 +6,14 @@ import math
 from dataclasses import dataclass, field
 from enum import Enum
 
+from edge_vla.errors import ConfigError
 from edge_vla.geometry import CameraPose
-from edge_vla.goals import Goal
+from edge_vla.goals import GOALS, Goal
 from edge_vla.obstacles import Obstacles
 from edge_vla.track import Track
 from edge_vla.types import ActionType, Look, Pose, RobotAction
+
+FARTHEST_STOP_M = 3.0
 
 
 class Phase(Enum):
@@ -36,6 +39,12 @@ class Plan:
     max_angular_rps: float = 1.0
     compensate: bool = True  # odometry compensation; off only as a control in evaluations
     commands: tuple[RobotAction, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise ConfigError for a distance at which the target's foot is below the picture: arriving needs a look at it."""
+        nearest_m = math.ceil(100 * self.camera.floor_point(0.5, 1.0)[0]) / 100
+        if GOALS[self.goal].needs_target and not nearest_m <= self.stop_at_m <= FARTHEST_STOP_M:
+            raise ConfigError(f"stop_at {self.stop_at_m} m: want {nearest_m} to {FARTHEST_STOP_M}, or its foot is below the picture")
 
     @property
     def target_moves(self) -> bool:

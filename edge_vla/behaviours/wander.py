@@ -21,7 +21,7 @@ def wander(state: State, inputs: Inputs, plan: Plan) -> tuple[State, RobotAction
     if pose is None or look is None:
         raise ValueError("wandering needs a pose and a look")
     state = replace(state, phase=Phase.ACT)
-    points = state.obstacles.around(pose)
+    points = state.obstacles.around(pose, REACH_M + 2 * BODY_M)
     heading, clear = best_heading(points, _hint(look.text), REACH_M, widest_rad=0.7)
     ahead = clear_ahead(points, 0.0, REACH_M)
     if state.turned_from_rad is not None or min(clear, ahead) < BODY_M + 0.15:

@@ -74,7 +74,7 @@ class _Repeats:
     """How long the same picture has been coming, with the robot moving and at rest."""
 
     def __init__(self) -> None:
-        self.frozen = False  # stays so until the picture changes: the stop it causes must not make it fine again
+        self.frozen = False  # once it is, until the picture changes: the stop it causes must not make it fine again
         self.warning = ""
         self._print: bytes | None = None
         self._moving_frames = 0
@@ -88,7 +88,7 @@ class _Repeats:
         elif moved:
             self._moving_frames += 1
             self._moving_ns += since_ns
-            self.frozen = self.frozen or self._moving_frames >= FROZEN_FRAMES or self._moving_ns >= FROZEN_NS
+            self.frozen = self._moving_frames >= FROZEN_FRAMES or self._moving_ns >= FROZEN_NS
         else:
             self._still_ns += since_ns
             if self._still_ns >= STILL_NS:

@@ -52,6 +52,7 @@ class Guard:
         self._intake = Intake(session, base, limits, self.control, self._feedback)
         self._writer = Writer(base, self._max_wheel_mps)
         self._ramp_end_ns: int | None = None
+        self._rebooted = False  # it said so, and has not reported since
 
     def tick(
         self, now_ns: int, packets: list[bytes], received: bytes,
@@ -73,12 +74,13 @@ class Guard:
     def _hear_base(self, now_ns: int, received: bytes) -> None:
         for feedback in self._base.feed(received, now_ns):
             if feedback.rebooted:
-                self._writer.init_due()
+                self._rebooted = True
                 if self.control.state is not GuardState.BOOT:
                     self.control.latch(now_ns, FaultCode.BASE_REBOOT, "boot text")
                 continue
-            if not self._feedback.fresh(now_ns):
-                self._writer.init_due()  # first word after a silence: it may have booted, so configure it again
+            if self._rebooted or not self._feedback.fresh(now_ns):
+                self._writer.init_due()  # first word after a boot or a silence: only now does it hear its configuration
+                self._rebooted = False
             self.control.counts[Count.FEEDBACKS] += 1
             self.odometry.hear(feedback)
             self._feedback.hear(feedback)
@@ -180,9 +182,9 @@ class Guard:
             frame, said = self._writer.frame(STILL)
         if self.control.onset:
             self._writer.start_burst()
-        if port is PortHealth.LOST or self._writer.silent(now_ns, latched=self.control.latched):
+        if port is PortHealth.LOST:
             return ()
-        writes = self._writer.take(frame, said, port)
+        writes = () if self._writer.silent(now_ns, latched=self.control.latched) else self._writer.take(frame, said, port)
         self.control.counts[Count.FRAMES_WRITTEN] += len(writes)
         self.control.counts[Count.WRITES_SKIPPED] += self._writer.skipped
         if writes:

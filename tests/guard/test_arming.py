@@ -34,14 +34,14 @@ def test_zeros_go_out_every_tick_so_that_the_base_watchdog_sleeps(bench) -> None
 
 def test_arming_never_moves_and_waits_for_wishes_to_end(bench) -> None:
     bench.run(400)
-    bench.local.send(Twist(0.3), bench.look())
+    bench.local.send(Twist(0.3), bench.look(), ttl_ms=140)
     bench.local.arm()
     status = bench.run(20)
     assert (status.state, status.refusal) == (S.DISARMED, Refusal.VELOCITY_REQUESTED)
     assert status.tally["reject_not_armed"] == 1
     bench.run(120)
     bench.local.arm()
-    assert bench.run(20).refusal is Refusal.VELOCITY_REQUESTED  # 140 ms after it came
+    assert bench.run(20).refusal is Refusal.VELOCITY_REQUESTED  # 140 ms after it came: to the end
     bench.local.arm()
     assert bench.run(20).state is S.ARMED_IDLE
     assert bench.run(500).applied == STILL

@@ -115,6 +115,18 @@ def test_a_used_budget_stays_used_until_a_newer_look(bench) -> None:
     assert (status.state, status.held) == (S.MOVING, False)
 
 
+@pytest.mark.parametrize(("twist", "grow"), [(Twist(0.0, 0.0, 0.5), "max_turn_rad"), (Twist(0.3), "max_travel_m")])
+def test_neither_budget_can_grow_on_the_same_look(bench, twist: Twist, grow: str) -> None:
+    bench.armed()
+    look = bench.look(age_ms=0, life_ms=5000, turn=0.3, travel=0.2)
+    bench.local.send(twist, look)
+    bench.run(20)
+    bench.run(2000, lambda: bench.local.send(twist, replace(look, **{grow: 9.0})))
+    pose = bench.local.poses.newest
+    assert pose is not None
+    assert max(pose.x_m / 0.2, pose.yaw_rad / 0.3) <= 1.0
+
+
 def test_budgets_may_shrink(bench) -> None:
     bench.armed()
     look = bench.look(age_ms=0, life_ms=5000)

@@ -114,6 +114,12 @@ def test_a_circle_closes() -> None:
     assert math.hypot(pose.x_m, pose.y_m) < 0.02
 
 
+def test_a_coarse_quarter_circle_ends_where_it_should() -> None:
+    v, w = 0.3, 0.6
+    pose = drive(v - w * TRACK_M / 2, v + w * TRACK_M / 2, 2.6, hz=5)  # 1.56 rad in 13 steps
+    assert (pose.x_m, pose.y_m) == pytest.approx((v / w * math.sin(1.56), v / w * (1 - math.cos(1.56))), abs=1e-3)
+
+
 def test_the_gyro_counts_only_when_asked_for() -> None:
     assert drive(0.1, 0.1, 1.0, gyro=0.5).yaw_rad == 0.0
     assert drive(0.1, 0.1, 1.0, gyro=0.5, use_gyro=True).yaw_rad == pytest.approx(0.5)

@@ -86,6 +86,15 @@ def test_bye_stops_confirms_and_finishes(bench) -> None:
     assert bench.run(20).refusal is Refusal.WRONG_STATE
 
 
+def test_bye_of_a_robot_at_rest_still_says_zero_three_times(bench) -> None:
+    bench.armed()
+    bench.local.bye()
+    bench.run(40)
+    assert not bench.outputs[-1].finished
+    bench.run(20)
+    assert bench.outputs[-1].finished
+
+
 def test_the_client_refuses_motion_without_evidence(bench) -> None:
     with pytest.raises(UnsafeCommand, match="no evidence"):
         bench.local.send(Twist(0.1))

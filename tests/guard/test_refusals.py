@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from edge_vla.guard.link import Count
+from edge_vla.guard.link import Count, Kind
 from edge_vla.guard.state import FaultCode, GuardState, StopCause
 from edge_vla.guard.types import STILL, Twist
 
@@ -84,6 +84,25 @@ def test_nonsense_stops_a_moving_robot_and_the_third_latches(bench, nonsense: Tw
     bench.push(twist=nonsense)
     status = bench.run(20)
     assert (status.state, status.fault, status.applied) == (S.FAULT_LATCHED, FaultCode.INVALID_COMMANDS, STILL)
+
+
+def test_nonsense_also_takes_back_the_command_before_it(bench) -> None:
+    bench.armed()
+    bench.push(twist=Twist(0.2))
+    bench.push(twist=Twist(math.nan))
+    assert bench.run(100).applied == STILL
+
+
+def test_arming_forgives_earlier_nonsense(bench) -> None:
+    bench.armed()
+    for _ in range(2):
+        bench.push(twist=Twist(math.nan))
+    bench.run(20)
+    bench.push(kind=Kind.DISARM)
+    bench.push(kind=Kind.ARM)
+    for _ in range(2):
+        bench.push(twist=Twist(math.nan))
+    assert bench.run(20).state is S.ARMED_IDLE
 
 
 def test_three_nonsenses_spread_over_more_than_ten_seconds_do_not_latch(bench) -> None:

@@ -44,6 +44,11 @@ def test_other_prompts(goal: Goal, prompt: str) -> None:
     assert get_vlm_prompt(goal, "cup") == prompt
 
 
+def test_what_moves_and_what_needs_an_arm() -> None:
+    assert {goal.value for goal, spec in GOALS.items() if spec.moves} == {"find_object", "navigate", "follow", "look", "avoid", "command"}
+    assert {goal.value for goal, spec in GOALS.items() if spec.needs_arm} == {"grab", "release", "point"}
+
+
 def test_goals_without_a_prompt_expect_no_boxes() -> None:
     for spec in GOALS.values():
         assert ("{thing}" in spec.prompt) == spec.needs_target == (spec.answer is Answer.BOXES)

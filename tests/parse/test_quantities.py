@@ -27,7 +27,8 @@ def found(text: str) -> Found | None:
         0.3),
         ("a couple of steps", 0.6), ("zero point five m", 0.5), ("one hundred and fifty centimeters", 1.5), ("\u0665 meters", 5.0),
         ("\uff12\uff4d", 2.0),
-        ("2미터를", 2.0), ("이 미터", 2.0), ("이미터만큼", 2.0), ("오십센티", 0.5), ("영점오 미터", 0.5), ("1미터 반", 1.5), ("반 미터",
+        ("2미터를", 2.0), ("이 미터", 2.0), ("이미터만큼", 2.0), ("오십센티", 0.5), ("영점오 미터", 0.5), ("영 점 오 미터", 0.5),
+        ("1미터 반", 1.5), ("반 미터",
         0.5), ("열 걸음", 3.0),
         ("삼십 센치 정도", 0.3), ("1,000 m", 1.0),
     ],
@@ -80,6 +81,22 @@ def test_no_quantity(text: str) -> None:
 )  # fmt: skip
 def test_invalid(text: str) -> None:
     assert found(text).measure == Measure(invalid=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [
+        ("50% speed", 2),
+        ("0.3 m/s now", 4),
+        ("1 m 50 cm left", 4),
+        ("1 m 2 m", 2),
+        ("half of a turn left", 4),
+        ("초속 0.2미터 전진", 3),
+        ("한 바퀴 반 돌아", 3),
+    ],
+)
+def test_what_follows_is_left(text: str, end: int) -> None:
+    assert found(text).end == end
 
 
 def test_limits_are_inclusive() -> None:

@@ -20,6 +20,12 @@ from edge_vla.parse.korean import reader
 from edge_vla.types import ActionType, RobotAction
 from edge_vla.validate import ActionValidator
 
+if sys.version_info >= (3, 11):
+    from re import _constants, _parser
+else:
+    import sre_constants as _constants
+    import sre_parse as _parser
+
 WORDS = """
     turn left right move forward back stop don't not never and or then but if , . ? : 1 2.5 90 m cm degrees half a quarter the red
     cup to of on at go please i will no instead grab find avoid slowly without / % {"action": "turn"} nan 1e308 - -1 <action>
@@ -161,13 +167,13 @@ def test_no_pattern_can_backtrack_without_end() -> None:
     for module in (clean, loc, reader):
         for name, value in vars(module).items():
             if isinstance(value, re.Pattern):
-                assert not nested_repeat(re._parser.parse(value.pattern)), (module.__name__, name)  # type: ignore[attr-defined]
-    assert nested_repeat(re._parser.parse(r"(a+)+b"))  # type: ignore[attr-defined]
+                assert not nested_repeat(_parser.parse(value.pattern)), (module.__name__, name)
+    assert nested_repeat(_parser.parse(r"(a+)+b"))
 
 
 def nested_repeat(parsed: Any, *, inside: bool = False) -> bool:
     for op, arg in parsed:
-        repeat = str(op) in {"MAX_REPEAT", "MIN_REPEAT"} and arg[1] is re._constants.MAXREPEAT  # type: ignore[attr-defined]
+        repeat = str(op) in {"MAX_REPEAT", "MIN_REPEAT"} and arg[1] is _constants.MAXREPEAT
         if repeat and inside:
             return True
         parts = arg if isinstance(arg, (list, tuple)) else [arg]
@@ -179,7 +185,7 @@ def nested_repeat(parsed: Any, *, inside: bool = False) -> bool:
 
 def _flat(parts: Any) -> Iterator[Any]:
     for part in parts:
-        if isinstance(part, re._parser.SubPattern):  # type: ignore[attr-defined]
+        if isinstance(part, _parser.SubPattern):
             yield part
         elif isinstance(part, (list, tuple)):
             yield from _flat(part)

@@ -24,6 +24,10 @@ Signs = Callable[[RobotAction], str]
         ("1. 왼쪽으로 회전\n2. 앞으로 이동", [("TURN", "00+"), ("MOVE", "+00")]),
         ('[{"action": "turn_right"}, {"action": "move_forward"}]', [("TURN", "00-"), ("MOVE", "+00")]),
         ("go to the table and stop", [("NAVIGATE", "000"), ("STOP", "000")]),
+        ("turn left and please move forward", [("TURN", "00+"), ("MOVE", "+00")]),
+        ("turn left and slowly move forward", [("TURN", "00+"), ("MOVE", "+00")]),
+        ("don't worry and turn left", [("TURN", "00+")]),
+        ("왼쪽, 오른쪽", [("TURN", "00+"), ("TURN", "00-")]),
         ("turn left, don't turn right", [("TURN", "00+")]),
         ("turn left, then, no, turn right", [("TURN", "00-")]),
         ("turn, left", [("TURN", "00+")]),
@@ -34,6 +38,11 @@ Signs = Callable[[RobotAction], str]
 )
 def test_queue(text: str, wanted: list[tuple[str, str]], signs: Signs) -> None:
     assert [(action.action_type.name, signs(action)) for action in parse_all(text)] == wanted
+
+
+def test_each_action_says_its_own_words() -> None:
+    assert [action.description for action in parse_all("turn left, then go forward")] == ["turn left", "go forward"]
+    assert [action.description for action in parse_all("왼쪽으로 돌고, 앞으로 가")] == ["왼쪽으로 돌고", "앞으로 가"]
 
 
 def test_first_of_the_queue_is_the_action() -> None:
@@ -130,6 +139,10 @@ def test_speeds(text: str, linear_x: float, angular_z: float) -> None:
         ("의자를 피해", 0.5),
         ("왼쪽 의자를 피해", 0.9),
         ("회전해", 0.5),
+        ("가", 0.5),
+        ("2미터 가", 0.7),
+        ("2초 동안 가", 0.7),
+        ("go 2 meters", 0.7),
         ("turn left, please, robot", 0.9),
         ("turn left zig zag", 0.0),  # a thing behind a turn makes it another verb: "turn the page"
         ("turn left or right", 0.2),

@@ -88,11 +88,13 @@ def test_the_image_of_a_look_is_kept_as_it_was(recorded) -> None:
     assert np.abs(rgb.astype(int) - frame.rgb).mean() < 4  # of 255: sensor noise is what JPEG loses
 
 
-def test_a_frame_nobody_asked_about_is_kept_too(make_recorder, make_look, tmp_path: Path) -> None:
+def test_a_frame_nobody_asked_about_is_kept_too_and_written_once(make_recorder, make_look, tmp_path: Path) -> None:
+    frame, reply, look = make_look(3, 1)
     with make_recorder() as recorder:
-        recorder.frame(make_look(3, 1)[0])
+        recorder.frame(Frame(np.full((120, 160, 3), 200, np.uint8), 1, 3))
+        recorder.look(frame, reply, look, 300_000_000)  # would be the same image, had this not been a test
     assert frame_path(tmp_path / "run", 3).name == "000003.jpg"
-    assert cv2.imread(str(frame_path(tmp_path / "run", 3))).shape == (240, 320, 3)
+    assert cv2.imread(str(frame_path(tmp_path / "run", 3))).shape == (120, 160, 3)
 
 
 @given(st.lists(st.floats(allow_nan=False), min_size=4, max_size=4))

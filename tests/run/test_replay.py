@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_vla import replay as replay_module
 from edge_vla.behaviours import go
 from edge_vla.behaviours.state import Phase
 from edge_vla.errors import ConfigError
@@ -57,6 +58,14 @@ def test_what_is_read_is_what_was_given(recorded) -> None:
     assert [t.look for t in read] == [t.inputs.look.seq if t.inputs.look else None for t in recorded.ticks]
 
 
+def test_the_pilot_is_given_what_it_was_given(recorded, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, step = [], replay_module.step
+    monkeypatch.setattr(replay_module, "step", lambda state, inputs, plan: given.append(inputs) or step(state, inputs, plan))
+    replay(recorded.folder)
+    assert given == [tick.inputs for tick in recorded.ticks]  # the looks rebuilt from their replies included
+    assert not all(inputs.armed for inputs in given)
+
+
 def test_minus_zero_is_not_zero(copy: Path) -> None:
     change(copy / "ticks.jsonl", lambda record: record["action"].update(linear_x=-0.0), 30)
     (difference,) = replay(copy).differences
@@ -87,10 +96,11 @@ def test_another_reading_of_the_replies_is_seen(recorded, monkeypatch: pytest.Mo
 
 
 def test_another_lifetime_of_evidence_is_seen(recorded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge_vla.pilot.EVIDENCE_FLOOR_NS", 450_000_000)
+    monkeypatch.setattr("edge_vla.pilot.EVIDENCE_FLOOR_NS", 3_000_000_000)
     result = replay(recorded.folder)
-    assert {difference.field for difference in result.differences} == {"evidence_deadline_ns"}
-    assert result.differences[0].recorded - result.differences[0].replayed == 50_000_000
+    seq, frame = min(recorded.frames.items())
+    assert (result.differences[0].where, result.differences[0].field) == (f"look {seq}", "evidence_deadline_ns")
+    assert result.differences[0].replayed == frame.t_capture_ns + 3_000_000_000
 
 
 @pytest.mark.parametrize(("edit", "field"), [({"phase": "explore"}, "phase"), ({"armed": False, "now_ns": 10**12}, "action.action_type")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from edge_vla import draw
+from edge_vla.behaviours.state import halt
 from edge_vla.errors import ConfigError
 from edge_vla.record import frame_path
 from edge_vla.strip import BARS_PX, CAPTION_PX, HEAD_PX, TILE_PX, VELOCITY, choose, draw_strip
@@ -108,6 +110,24 @@ def test_the_arrow_points_where_the_robot_is_sent(drawn: Callable[..., draw.Imag
     assert near(sheet[tip[1], tip[0]], VELOCITY)
     assert near(sheet[(foot[1] + tip[1]) // 2, (foot[0] + tip[0]) // 2], VELOCITY)
     assert near(sheet[foot[1] - 48, foot[0] + 64], (90, 90, 90))
+
+
+def test_a_look_is_shown_with_the_first_tick_that_rested_on_it(make_recorder, make_look, make_tick, tmp_path: Path) -> None:
+    frame, reply, look = make_look(1, 1_000_000_000, Reply("", 0.9))
+    with make_recorder() as recorder:
+        recorder.look(frame, reply, look, 300_000_000)
+        recorder.tick(make_tick(1_200_000_000, look))
+        recorder.tick(make_tick(1_300_000_000, look, action=halt("standing still")))
+    draw_strip(tmp_path / "run", tmp_path / "strip.png")
+    assert near(picture(tmp_path / "strip.png")[TOP + HIGH - 14 - 24, LEFT + 192 - 32], VELOCITY)  # the middle of the first tick's arrow
+
+
+def test_the_floor_has_ahead_up_and_left_left() -> None:
+    floor = draw.Floor((400, 300), [(0.0, 0.0), (2.0, 1.0)], around_m=0.9)
+    assert floor.px_per_m == pytest.approx((300 - 80) / 3.8)
+    assert [floor.at(*place) for place in ((1.0, 0.5), (2.0, 0.5), (1.0, 1.0))] == [(200, 138), (200, 80), (171, 138)]
+    assert floor.ahead(Pose(0, 1.0, 0.5, 0.0), 10, 3) == (197, 128)
+    assert floor.ahead(Pose(0, 1.0, 0.5, math.pi / 2), 10, 3) == (190, 141)
 
 
 def test_the_way_leads_up_from_the_first_frame_to_the_last(drawn: Callable[..., draw.Image]) -> None:

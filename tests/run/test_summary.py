@@ -80,6 +80,14 @@ def test_latencies_are_nearest_ranks(make_look, make_tick) -> None:
     assert stages["steer"] == Latency(0.1, 0.198, 200)
 
 
+@pytest.mark.parametrize(("took_ms", "p50", "p99"), [([7], 7.0, 7.0), ([3, 1, 2, 5, 4], 3.0, 5.0), ([1, 2, 3, 4], 2.0, 4.0)])
+def test_of_a_few_the_p99_is_the_longest(took_ms: list[int], p50: float, p99: float, make_tick) -> None:
+    totals = Totals()
+    for number, ms in enumerate(took_ms):
+        totals.tick(make_tick(number), spent_ns=ms * MS)
+    assert totals.latencies()["steer"] == Latency(p50, p99, len(took_ms))
+
+
 def test_what_nobody_measured_is_not_in_the_summary(make_look, make_tick, plan: Plan) -> None:
     totals = Totals()
     totals.tick(make_tick(1))
@@ -124,6 +132,7 @@ def test_stops_are_counted_when_they_begin(make_tick) -> None:
         {"guard": "SOFT_STOP", "cause": "EVIDENCE"},
         {"action": ActionValidator().get_safe_default_action("confidence 0.12 is below 0.3")},
         {"action": halt("one more look")},  # as it was meant
+        {"action": halt("reply refused: want 4 <locNNNN>, got 1")},
         {"guard": "FAULT_LATCHED"},
         {"guard": "ESTOP_LATCHED"},
     ]
@@ -134,6 +143,7 @@ def test_stops_are_counted_when_they_begin(make_tick) -> None:
         "motion budget used up": 1,
         "the last look was too old": 1,
         "unusable action": 1,
+        "reply refused": 1,
         "fault": 1,
     }
 

@@ -18,14 +18,14 @@ from edge_vla.sim.rooms import make_room
 from edge_vla.sim.world import World
 from edge_vla.types import Pose
 
-Run = Callable[..., tuple[list[Tick], list[Pose]]]
+Run = Callable[..., tuple[list[Tick], list[Pose], list[bytes]]]
 
 
 @pytest.fixture
 def run() -> Run:
-    """run(goal, target, for_s=..., **lockstep options): the ticks and the true trail of an oracle run."""
+    """run(goal, target, for_s=..., **conditions): the ticks, the true trail and the frames of an oracle run."""
 
-    def run(goal: Goal, target: str, for_s: float, *, latency_ms: int = 200, seed: int = 0) -> tuple[list[Tick], list[Pose]]:
+    def run(goal: Goal, target: str, for_s: float, *, latency_ms: int = 200, seed: int = 0) -> tuple[list[Tick], list[Pose], list[bytes]]:
         profile = RobotProfile()
         world = World(make_room(1_000_004, require=(target,)))
         step = Lockstep(
@@ -34,10 +34,12 @@ def run() -> Run:
         )  # fmt: skip
         if goal is Goal.FOLLOW:
             step.mover = make_mover(world, 0, 5)
+        frames: list[bytes] = []
+        step.keep = lambda frame, _look: frames.append(frame.rgb.tobytes())
         try:
             while step.elapsed_s < for_s:
                 step.advance()
-            return step.ticks, step.trail
+            return step.ticks, step.trail, frames
         finally:
             step.close()
 
@@ -48,10 +50,13 @@ def run() -> Run:
 def test_the_same_seed_is_the_same_run_tick_for_tick(run: Run, goal: Goal, target: str) -> None:
     one, same = run(goal, target, 4.0), run(goal, target, 4.0)
     assert one == same
+    assert len(one[2]) > 10
     assert any(tick.action.twist.angular_z or tick.action.twist.linear_x for tick in one[0])  # and it is a run
 
 
 def test_another_seed_and_another_latency_are_other_runs(run: Run) -> None:
     one = run(Goal.FIND_OBJECT, "cup", 3.0)
-    assert run(Goal.FIND_OBJECT, "cup", 3.0, seed=1)[1] != one[1]
+    other = run(Goal.FIND_OBJECT, "cup", 3.0, seed=1)
+    assert other[1] != one[1]  # encoders and gyro
+    assert other[2][0] != one[2][0]  # read noise
     assert run(Goal.FIND_OBJECT, "cup", 3.0, latency_ms=300)[1] != one[1]

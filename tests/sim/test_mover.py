@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -66,27 +67,28 @@ def test_the_same_seed_is_the_same_stroll(make_world: Make) -> None:
 
 
 def test_it_waits_for_a_robot_in_its_way_and_then_goes_elsewhere(make_world: Make) -> None:
-    world: World = make_world(("person", 1.5, 0.0, 0.0), size=(5.0, 5.0))
+    world: World = make_world(("person", 0.0, 0.0, 0.0), size=(8.0, 8.0), start=(-3.5, -3.5, 0.0))
     mover = make_mover(world, 0, 5)
     radius = world.room.things[0].shape.radius
-    moved_after_block, blocked = 0.0, False
-    before = world.thing_pose(0)
-    for k in range(6000):
-        t_s = k * TICK_S
-        if k % 50 == 0:  # the robot keeps putting itself just ahead of where it walks
-            x, y, yaw = world.thing_pose(0)
-            ahead = radius + 0.4
-            world.place_robot(x + ahead * math.cos(yaw), y + ahead * math.sin(yaw), 0.0)
-        mover(world, t_s)
-        now = world.thing_pose(0)
-        pose = world.pose()
-        gap = math.hypot(now[0] - pose.x_m, now[1] - pose.y_m)
-        assert gap > radius + 0.3
-        blocked = blocked or gap < radius + 0.36
-        moved_after_block += math.hypot(now[0] - before[0], now[1] - before[1]) if blocked else 0.0
-        before = now
-    assert blocked
-    assert moved_after_block > 1.0
+    places: list[tuple[float, float]] = []
+
+    def go_on(ticks: int) -> None:
+        for _ in range(ticks):
+            mover(world, len(places) * TICK_S)
+            places.append(world.thing_pose(0)[:2])
+            pose = world.pose()
+            assert math.dist(places[-1], (pose.x_m, pose.y_m)) > radius + 0.34
+
+    while math.dist(places[-1] if places else (0.0, 0.0), (0.0, 0.0)) < 0.2:
+        go_on(1)
+    x, y, yaw = world.thing_pose(0)
+    away = radius + 0.5
+    world.place_robot(x + away * math.cos(yaw), y + away * math.sin(yaw), 0.0)  # and there it stays
+    stood = len(places)
+    go_on(3000)
+    waited = [math.dist(a, b) for a, b in itertools.pairwise(places[stood : stood + 200])]
+    assert sum(step == 0.0 for step in waited) * TICK_S > 1.0
+    assert path_m(np.array([(*place, 0.0) for place in places[stood:]])) > 1.0
 
 
 def test_what_walks_is_seen_and_felt_by_the_physics(make_world: Make) -> None:

@@ -116,8 +116,9 @@ def test_facing_is_the_angle_to_the_edge(make_world: Make, yaw: float, want: flo
 def test_between_the_legs_of_a_table_is_facing_it(make_world: Make) -> None:
     world: World = make_world(("table", 1.2, 0.0, math.pi / 2))
     assert facing_rad(world, 0) == 0.0
-    world.place_robot(1.2, 0.0, 1.0)  # under it
-    assert facing_rad(world, 0) == 0.0
+    for yaw in np.linspace(-3.1, 3.1, 24):  # under it, whichever way it looks
+        world.place_robot(1.2, 0.0, yaw)
+        assert facing_rad(world, 0) == 0.0
 
 
 def test_the_outline_follows_the_thing(make_world: Make) -> None:
@@ -126,6 +127,17 @@ def test_the_outline_follows_the_thing(make_world: Make) -> None:
     world.move_thing(0, -1.0, 0.5, 0.0)
     world.settle()
     assert outline(world, 0) - before == pytest.approx(np.tile((-2.0, 0.0), (len(before), 1)), abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "yaw"), [("door", 0.0), ("door", math.pi / 2), ("cup", math.pi / 2), ("table", 0.5), ("can", 1.0)])
+def test_the_outline_is_as_large_as_the_thing_however_it_is_turned(make_world: Make, name: str, yaw: float) -> None:
+    """A door's parts are boxes, a cup's are meshes, capsules and cylinders, some of them turned."""
+    world: World = make_world((name, 1.0, 0.5, yaw))
+    x, y = (outline(world, 0) - (1.0, 0.5)).T
+    shape = world.room.things[0].shape
+    ahead, aside = math.cos(yaw) * x + math.sin(yaw) * y, math.cos(yaw) * y - math.sin(yaw) * x
+    assert np.abs(ahead).max() == pytest.approx(shape.half_x, abs=0.03)
+    assert np.abs(aside).max() == pytest.approx(shape.half_y, abs=0.03)
 
 
 def test_the_verdict_reads_the_nearest_of_a_name(make_world: Make) -> None:
@@ -139,6 +151,10 @@ def test_the_verdict_reads_the_nearest_of_a_name(make_world: Make) -> None:
     assert truth.found("can")
     assert not truth.found("can", within_m=0.4)
     assert not truth.found("ball")  # near, but behind
+    world.move_thing(1, 0.3, 0.0, 0.0)
+    moved = ground_truth(world, path_m=1.5, t_ns=9).nearest("can")
+    assert moved is not None
+    assert near.distance_m - moved.distance_m == pytest.approx(0.2, abs=0.01)  # without a step in between
 
 
 def test_ground_truth_crosses_a_process_unchanged(make_world: Make) -> None:

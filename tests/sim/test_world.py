@@ -90,6 +90,11 @@ def test_free_distances_in_an_empty_room_are_the_walls(make_world: Make, x: floa
     assert world.free_distances(bearings) == pytest.approx(want, abs=1e-6)
 
 
+def test_where_nothing_is_ahead_the_cap_is(make_world: Make) -> None:
+    world: World = make_world(start=(50.0, 0.0, 0.0))
+    assert world.free_distances(np.array([0.0]), cap_m=4.0).tolist() == [4.0]
+
+
 def test_free_distance_ends_at_the_nearest_thing(make_world: Make) -> None:
     world: World = make_world(("can", 1.0, 0.0, 0.0))
     ahead, left = world.free_distances(np.array([0.0, 0.5]))

@@ -1,0 +1,81 @@
+"""Engines made worse on purpose are worse in the way they say, and in no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from edge_vla.backends.onnx import OnnxEngine
+from edge_vla.errors import ConfigError
+from edge_vla.sim.controls import Blank, Swapped
+from edge_vla.types import Frame, Reply
+
+CUP = "<loc0012><loc0019><loc0026><loc0033> cup"
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+
+
+class Parrot:
+    """Says the prompt back."""
+
+    targets = ("cup", "bottle", "ball", "box", "can", "book")
+
+    def ask(self, frame: Frame, prompt: str) -> Reply:
+        return Reply(f"<loc0001><loc0002><loc0003><loc0004> {prompt.removeprefix('detect ')}", 0.5, None)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_swapped_finds_something_else_and_calls_it_what_was_asked(engine: OnnxEngine, red: Frame, blue: Frame) -> None:
+    swapped = Swapped(engine)
+    assert engine.ask(red, "detect cup").text == CUP
+    assert swapped.ask(red, "detect cup").text == ""
+    assert swapped.ask(blue, "detect cup").text == "<loc0030><loc0037><loc0044><loc0051> cup"  # the ball's box
+    assert swapped.ask(red, "detect acorn").text == "<loc0012><loc0019><loc0026><loc0033> acorn"
+
+
+def test_swapped_never_asks_for_the_thing_itself_and_always_answers_with_its_name() -> None:
+    asked = []
+
+    class Listener(Parrot):
+        def ask(self, frame: Frame, prompt: str) -> Reply:
+            asked.append(prompt.removeprefix("detect "))
+            return super().ask(frame, prompt)
+
+    swapped, frame = Swapped(Listener()), Frame(np.zeros((2, 2, 3), np.uint8), 0, 0)
+    for thing in Parrot.targets:
+        assert swapped.ask(frame, f"detect {thing}").text == f"<loc0001><loc0002><loc0003><loc0004> {thing}"
+    assert asked == ["box", "can", "book", "cup", "bottle", "ball"]
+
+
+def test_swapped_leaves_other_questions_alone(engine: OnnxEngine, red: Frame) -> None:
+    swapped = Swapped(engine)
+    assert swapped.ask(red, "is there a cup?").text == "yes"
+    assert swapped.ask(red, "drive").text == engine.ask(red, "drive").text
+    with pytest.raises(ConfigError, match="does not know 'zebra'"):
+        swapped.ask(red, "detect zebra")
+
+
+def test_blank_sees_grey_whatever_there_is(engine: OnnxEngine, paint: Callable[..., Frame], red: Frame, blue: Frame) -> None:
+    blank = Blank(engine)
+    assert blank.ask(red, "detect cup").text == blank.ask(blue, "detect ball").text == ""
+    assert blank.ask(red, "is there a cup?").text == "no"
+    free = blank.ask(paint(WHITE, BLACK), "drive").free_distance_m
+    assert free == pytest.approx((4 * 127 / 255,) * 4, abs=1e-5)
+
+
+def test_blank_leaves_the_frame_as_it_was(engine: OnnxEngine, red: Frame) -> None:
+    before = red.rgb.copy()
+    Blank(engine).ask(red, "detect cup")
+    assert (red.rgb == before).all()
+
+
+@pytest.mark.parametrize("control", [Swapped, Blank])
+def test_a_control_knows_what_its_engine_knows_and_closes_it(control: Callable[..., Swapped | Blank]) -> None:
+    parrot = Parrot()
+    worse = control(parrot)
+    assert worse.targets == parrot.targets
+    worse.close()
+    assert parrot.closed

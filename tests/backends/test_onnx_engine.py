@@ -1,0 +1,352 @@
+"""The ONNX engine on the tiny bundle, whose answers follow from the rules in tests/golden/make_tiny_bundle.py."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from edge_vla.backends.bundle import Bundle
+from edge_vla.backends.onnx import OnnxEngine, session
+from edge_vla.errors import ConfigError, EngineError
+from edge_vla.types import Frame
+
+Paint = Callable[..., Frame]
+MakeEngine = Callable[..., OnnxEngine]
+RED, GREY, WHITE, BLACK = (255, 0, 0), (127, 127, 127), (255, 255, 255), (0, 0, 0)
+CUP = "<loc0012><loc0019><loc0026><loc0033> cup"
+BALL = "<loc0030><loc0037><loc0044><loc0051> ball"
+BOS, NEWLINE, GO, FORWARD, LOC, HIDDEN, IMAGE = 2, 4, 14, 15, 21, 88, 4  # rows and sizes of the tiny bundle
+
+
+class Wire:
+    """Between the engine and a graph: lets everything through and keeps what was fed."""
+
+    def __init__(self, graph: Any) -> None:
+        self._graph = graph
+        self.fed: list[dict[str, NDArray[Any]]] = []
+        self.told: list[list[NDArray[Any]]] = []
+
+    def run(self, names: None, feed: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        self.fed.append(feed)
+        self.told.append(self._graph.run(names, feed))
+        return self.told[-1]
+
+    def get_outputs(self) -> Any:
+        return self._graph.get_outputs()
+
+
+@pytest.fixture
+def wires(engine: OnnxEngine, monkeypatch: pytest.MonkeyPatch) -> tuple[Wire, Wire]:
+    """(vision, lm_step) of `engine`, tapped."""
+    vision, step = Wire(engine._vision), Wire(engine._step)
+    monkeypatch.setattr(engine, "_vision", vision)
+    monkeypatch.setattr(engine, "_step", step)
+    return vision, step
+
+
+def npy(array: NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+# -- answers
+
+
+@pytest.mark.parametrize(
+    ("frame", "prompt", "text"),
+    [
+        ("red", "detect cup", CUP),
+        ("red", "detect ball", ""),
+        ("blue", "detect ball", BALL),
+        ("blue", "detect cup", ""),
+        ("grey", "detect cup", ""),
+        ("red", "detect acorn", ""),
+        ("red", "is there a cup?", "yes"),
+        ("red", "is there cup?", "yes"),
+        ("blue", "is there a cup?", "no"),
+        ("blue", "is there a ball?", "yes"),
+        ("red", "is there an acorn?", "no"),
+        ("grey", "drive", "go forward."),
+        ("grey", "describe", "a cup."),
+    ],
+)
+def test_it_answers(engine: OnnxEngine, request: pytest.FixtureRequest, frame: str, prompt: str, text: str) -> None:
+    reply = engine.ask(request.getfixturevalue(frame), prompt)
+    assert reply.text == text
+    assert 0 <= reply.confidence <= 1
+    assert 0 < reply.latency_s < 60
+
+
+HILL = sum(math.exp(-0.4 * abs(d)) for d in range(-3, 4))  # of a half red frame, relative to the end's e^20
+HALF = HILL / (1 + HILL)  # 0.79
+
+
+def test_its_confidence_is_its_own_probability(engine: OnnxEngine, paint: Paint, red: Frame, grey: Frame) -> None:
+    half = engine.ask(paint(RED, GREY), "detect cup")  # redness 4: the hill is as high as the end
+    assert half.text == CUP
+    assert half.confidence == pytest.approx(HALF, abs=1e-4)
+    assert engine.ask(red, "detect cup").confidence == pytest.approx(1.0, abs=1e-5)
+    assert engine.ask(grey, "detect cup").confidence == pytest.approx(1.0, abs=1e-5)  # sure that it is absent
+    thirty = engine.ask(red, "is there a cup?")
+    assert thirty.confidence == pytest.approx(1.0, abs=1e-6)
+    assert engine.ask(paint((191, 0, 64), (191, 0, 64)), "is there a cup?").confidence == pytest.approx(
+        1 / (1 + math.exp(10 - 5 * 8 * 127 / 255)), abs=1e-3
+    )
+
+
+def test_the_bundles_calibration_is_applied(make_engine_of: MakeEngine, paint: Paint) -> None:
+    engine = make_engine_of(lambda m: m.update(calibration={"scale": 2.0, "shift": -1.0}))
+    odds = (HALF / (1 - HALF)) ** 2 * math.exp(-1)
+    assert engine.ask(paint(RED, GREY), "detect cup").confidence == pytest.approx(odds / (1 + odds), abs=1e-4)
+
+
+def test_a_sentence_is_cut_at_the_bundles_limit(make_engine_of: MakeEngine, grey: Frame) -> None:
+    assert make_engine_of(lambda m: m["language"].update(max_new_tokens=2)).ask(grey, "drive").text == "go forward"
+
+
+def test_a_sentence_is_made_of_the_bundles_words(make_engine_of: MakeEngine, grey: Frame) -> None:
+    """Without "forward" the sentence goes on with the best of what is left."""
+    engine = make_engine_of(lambda m: m["tokens"]["words"].remove(FORWARD))
+    assert engine.ask(grey, "drive").text.split()[0] == "go"
+    assert "forward" not in engine.ask(grey, "drive").text
+
+
+def test_free_distances_pass_through_left_to_right(engine: OnnxEngine, paint: Paint, red: Frame) -> None:
+    free = engine.ask(paint(WHITE, BLACK), "drive").free_distance_m
+    assert free == pytest.approx((4.0, 4.0, 0.0, 0.0), abs=1e-5)
+    assert all(type(value) is float for value in free)
+    assert engine.ask(red, "detect cup").free_distance_m == pytest.approx((4 / 3,) * 4, abs=1e-5)
+
+
+def test_one_question_leaves_nothing_for_the_next(engine: OnnxEngine, red: Frame, blue: Frame) -> None:
+    before = [engine.ask(frame, prompt) for frame, prompt in ((red, "detect cup"), (blue, "detect ball"))]
+    after = [engine.ask(frame, prompt) for frame, prompt in ((blue, "detect ball"), (red, "detect cup"))]
+    assert [(r.text, r.confidence) for r in before] == [(r.text, r.confidence) for r in reversed(after)]
+
+
+# -- the picture
+
+
+def test_the_picture_is_averaged_scaled_and_shifted(make_engine_of: MakeEngine) -> None:
+    """64 x 32 to 32 x 16: each pixel is the mean of four, then (v/255 - mean) / std, channel by channel."""
+    mean, std = [0.1, 0.2, 0.3], [0.5, 0.25, 0.2]
+    engine = make_engine_of(lambda m: m["preprocess"].update(mean=mean, std=std))
+    rgb = np.random.default_rng(0).integers(0, 64, (32, 64, 3), dtype=np.uint8) * 4  # so that a mean of four has no half
+    got = engine.preprocess(rgb)
+    assert got.shape == (1, 3, 16, 32)
+    assert got.dtype == np.float32
+    assert got.flags.c_contiguous
+    for y, x, c in [(0, 0, 0), (0, 1, 1), (1, 0, 2), (15, 31, 0), (7, 20, 1), (3, 9, 2)]:
+        four = [int(rgb[2 * y + i, 2 * x + j, c]) for i in (0, 1) for j in (0, 1)]
+        assert got[0, c, y, x] == pytest.approx((sum(four) / 4 / 255 - mean[c]) / std[c], abs=1e-5)
+
+
+def test_a_bgr_network_gets_blue_first_under_blues_own_mean(make_engine_of: MakeEngine, paint: Paint) -> None:
+    engine = make_engine_of(lambda m: m["preprocess"].update(colour="bgr", mean=[0.1, 0.2, 0.3], std=[1.0, 1.0, 1.0]))
+    got = engine.preprocess(paint((255, 51, 0)).rgb)
+    assert got[0, :, 5, 5] == pytest.approx([0 - 0.1, 0.2 - 0.2, 1 - 0.3], abs=1e-6)
+
+
+@pytest.mark.parametrize(("resize", "middle"), [("area", 50), ("bilinear", 100), ("bicubic", 119)])
+def test_the_resize_is_the_manifests(make_engine_of: MakeEngine, resize: str, middle: int) -> None:
+    """Stripes 0 100 100 0 of one pixel, four to one: their mean, the mean of the middle two, or the cubic through all."""
+    engine = make_engine_of(lambda m: m["preprocess"].update(resize=resize, mean=[0.0] * 3, std=[1.0] * 3))
+    rgb = np.zeros((16, 128, 3), np.uint8)
+    rgb[:, 1::4] = rgb[:, 2::4] = 100
+    assert engine.preprocess(rgb)[0, :, 8, 10] * 255 == pytest.approx([middle] * 3, abs=1e-3)
+
+
+def test_a_picture_of_any_size_is_squeezed_to_the_networks(engine: OnnxEngine) -> None:
+    for shape in ((240, 320, 3), (16, 32, 3), (7, 5, 3)):
+        assert np.abs(engine.preprocess(np.full(shape, 255, np.uint8)) - 1).max() < 1e-5
+
+
+# -- the conversation
+
+
+def rows(*ids: int) -> NDArray[np.float32]:
+    """Their embeddings in the tiny bundle: one-hot."""
+    return np.eye(HIDDEN, dtype=np.float32)[list(ids)]
+
+
+def test_the_prefix_is_papligemmas(engine: OnnxEngine, red: Frame, wires: tuple[Wire, Wire]) -> None:
+    """The picture sees itself and no text; the prompt sees everything, itself both ways."""
+    engine.ask(red, "detect cup")
+    vision, step = wires
+    fed, text = step.fed[0], 4  # <bos> detect cup \n
+    mask = fed["mask"][0, 0]
+    assert mask.shape == (IMAGE + text, IMAGE + text)
+    assert (mask[:IMAGE, :IMAGE] == 0).all()
+    assert (mask[:IMAGE, IMAGE:] == -1e9).all()
+    assert (mask[IMAGE:] == 0).all()
+    assert fed["positions"].tolist() == [list(range(IMAGE + text))]
+    assert (fed["embeddings"][0, :IMAGE] == vision.told[0][0][0]).all()
+    assert (fed["embeddings"][0, IMAGE:] == rows(BOS, 5, 18, NEWLINE)).all()
+    assert fed["past_keys"].shape == fed["past_values"].shape == (1, 1, 0, HIDDEN)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "ids"),
+    [
+        ("drive", [BOS, 12, NEWLINE]),
+        ("is there a cup?", [BOS, 6, 7, 8, 18, 10, NEWLINE]),
+        ("is there an acorn?", [BOS, 6, 7, 9, 20, 10, NEWLINE]),
+    ],
+)
+def test_the_prompt_starts_with_bos_and_ends_with_a_newline(
+    engine: OnnxEngine, red: Frame, wires: tuple[Wire, Wire], prompt: str, ids: list[int]
+) -> None:
+    engine.ask(red, prompt)
+    assert (wires[1].fed[0]["embeddings"][0, IMAGE:] == rows(*ids)).all()
+
+
+def test_the_caches_grow_by_what_was_said(engine: OnnxEngine, red: Frame, wires: tuple[Wire, Wire]) -> None:
+    engine.ask(red, "detect cup")
+    vision, step = wires
+    assert len(step.fed) == 4  # the prefill says y_min, three corners are fed back
+    said = [BOS, 5, 18, NEWLINE, LOC + 12, LOC + 19, LOC + 26]
+    for k, fed in enumerate(step.fed[1:]):
+        past = IMAGE + 4 + k
+        assert fed["positions"].tolist() == [[past]]
+        assert fed["mask"].shape == (1, 1, 1, past + 1)
+        assert (fed["mask"] == 0).all()
+        assert (fed["embeddings"][0] == rows(said[4 + k])).all()
+        assert (fed["past_keys"][0, 0] == np.arange(past)[:, None]).all()  # the tiny graph keeps positions as keys
+        assert (fed["past_values"][0, 0, :IMAGE] == vision.told[0][0][0]).all()
+        assert (fed["past_values"][0, 0, IMAGE:] == rows(*said[: 4 + k])).all()
+
+
+# -- refusals
+
+
+LISTED = "was not trained on {!r}; it answers 'detect {{thing}}', 'is there {{thing}}?', 'drive', 'describe'"
+
+
+@pytest.mark.parametrize("prompt", ["", "dance", "Detect cup", "detect", "is there a cup", "drive ", "describe the room", " detect cup"])
+def test_a_question_it_was_not_trained_on_is_refused_with_those_it_was(
+    engine: OnnxEngine, red: Frame, wires: tuple[Wire, Wire], prompt: str
+) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        engine.ask(red, prompt)
+    assert str(refusal.value) == "engine 'tiny' " + LISTED.format(prompt)
+    assert wires[0].fed == wires[1].fed == []
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ("detect zebra", "does not know 'zebra'. It knows: cup, ball, acorn"),
+        ("detect bal", "does not know 'bal'; did you mean 'ball'? It knows: cup, ball, acorn"),
+        ("detect cup ", "does not know 'cup '; did you mean 'cup'? It knows: cup, ball, acorn"),
+        ("is there a zebra?", "does not know 'zebra'. It knows: cup, ball, acorn"),
+        ("is there an acorns?", "does not know 'acorns'; did you mean 'acorn'? It knows: cup, ball, acorn"),
+    ],
+)
+def test_a_thing_it_was_not_trained_on_is_refused_with_those_it_was(
+    engine: OnnxEngine, red: Frame, wires: tuple[Wire, Wire], prompt: str, message: str
+) -> None:
+    with pytest.raises(ConfigError) as refusal:
+        engine.ask(red, prompt)
+    assert str(refusal.value) == "engine 'tiny' " + message
+    assert wires[0].fed == wires[1].fed == []
+
+
+def test_what_it_can_find_is_the_bundles_list(engine: OnnxEngine) -> None:
+    assert engine.targets == ("cup", "ball", "acorn")
+
+
+def spoiled(row: int) -> dict[str, bytes]:
+    """The bundle's embeddings with one row that is no number."""
+    table = np.eye(LOC + 64, HIDDEN, dtype=np.float16)
+    table[row] = np.nan
+    return {"embeddings.npy": npy(table)}
+
+
+@pytest.mark.parametrize(("row", "when"), [(18, "in the prefill"), (LOC + 12, "after the first corner"), (LOC + 26, "after the third")])
+def test_an_output_that_is_no_number_is_an_error_at_every_step(make_engine_of: MakeEngine, red: Frame, row: int, when: str) -> None:
+    with pytest.raises(EngineError, match="output 'logits' is not finite"):
+        make_engine_of(files=spoiled(row)).ask(red, "detect cup")
+
+
+def test_a_spoiled_row_nobody_says_is_no_error(make_engine_of: MakeEngine, red: Frame) -> None:
+    assert make_engine_of(files=spoiled(LOC + 63)).ask(red, "detect cup").text == CUP
+
+
+def test_a_word_that_is_no_number_is_an_error(make_engine_of: MakeEngine, grey: Frame) -> None:
+    with pytest.raises(EngineError, match="output 'logits' is not finite"):
+        make_engine_of(files=spoiled(GO)).ask(grey, "drive")
+
+
+def test_a_free_distance_that_is_no_number_is_an_error(make_engine_of: MakeEngine, tiny: Path, red: Frame) -> None:
+    graph, two = (tiny / "vision.onnx").read_bytes(), struct.pack("<f", 2.0)  # the constant only the free distances use
+    assert graph.count(two) == 1
+    engine = make_engine_of(files={"vision.onnx": graph.replace(two, struct.pack("<f", math.nan))})
+    with pytest.raises(EngineError, match="output 'free_distance' is not finite"):
+        engine.ask(red, "drive")
+
+
+def test_a_graph_that_fails_is_an_engine_error(make_engine_of: MakeEngine, red: Frame) -> None:
+    with pytest.raises(EngineError, match=r"(?s)the graph failed: .*Got: 32 Expected: 16"):
+        make_engine_of(lambda m: m["preprocess"].update(height=32)).ask(red, "drive")
+
+
+@pytest.mark.parametrize("name", ["vision.onnx", "lm_step.onnx"])
+def test_a_signed_file_that_is_no_graph_is_an_engine_error(make_engine_of: MakeEngine, name: str) -> None:
+    with pytest.raises(EngineError, match=name):
+        make_engine_of(files={name: b"not a graph"})
+
+
+def test_embeddings_that_are_a_pickle_are_not_loaded(make_engine_of: MakeEngine) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+            return pytest.fail, ("the pickle was run",)
+
+    with pytest.raises(EngineError, match=r"embeddings\.npy"):
+        make_engine_of(files={"embeddings.npy": npy(np.array([Bomb()], dtype=object))})
+
+
+def test_embeddings_of_another_width_are_not_loaded(make_engine_of: MakeEngine) -> None:
+    with pytest.raises(EngineError, match=r"embeddings\.npy: .*\(rows, 88\), got \(85, 87\)"):
+        make_engine_of(files={"embeddings.npy": npy(np.eye(85, 87, dtype=np.float16))})
+
+
+def test_a_tokenizer_that_is_none_is_an_engine_error(make_engine_of: MakeEngine) -> None:
+    with pytest.raises(EngineError, match=r"tokenizer\.json"):
+        make_engine_of(files={"tokenizer.json": b"{}"})
+
+
+# -- before the first tick
+
+
+def test_warming_up_runs_both_graphs_with_a_first_token_and_a_later_one(engine: OnnxEngine, wires: tuple[Wire, Wire]) -> None:
+    engine.warm_up()
+    vision, step = wires
+    assert len(vision.fed) == 2
+    assert {"prefill" if fed["past_keys"].shape[2] == 0 else "decode" for fed in step.fed} == {"prefill", "decode"}
+
+
+def test_warming_up_finds_a_broken_engine(make_engine_of: MakeEngine) -> None:
+    with pytest.raises(EngineError, match="not finite"):
+        make_engine_of(files=spoiled(NEWLINE)).warm_up()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_its_sessions_take_the_threads_they_are_given_and_do_not_spin(tiny: Path, threads: int) -> None:
+    options = session(tiny / "vision.onnx", threads).get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (threads, 1)
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def test_closing_twice_is_no_error(tiny: Path) -> None:
+    engine = OnnxEngine(Bundle(tiny))
+    engine.close()
+    engine.close()
