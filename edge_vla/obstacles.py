@@ -67,6 +67,12 @@ def clear_ahead(points: list[tuple[float, float]], heading_rad: float, reach_m: 
     return clear
 
 
+def freer_side(points: list[tuple[float, float]]) -> float:
+    """+1 to turn left, -1 right: towards the side with more room."""
+    left, right = (sum(clear_ahead(points, side * angle, 3.0) for angle in (0.5, 1.0)) for side in (1, -1))
+    return 1.0 if left >= right else -1.0
+
+
 def best_heading(points: list[tuple[float, float]], wanted_rad: float, reach_m: float, widest_rad: float = 1.3) -> tuple[float, float]:
     """(heading, clear distance) nearest to `wanted_rad` whose lane is free for `reach_m`; else the freest for its turn."""
     headings = wanted_rad + widest_rad * np.arange(-13, 14) / 13

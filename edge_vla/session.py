@@ -179,7 +179,7 @@ class Session:
             guard.stop()
             return "interrupted", f"signal {signal.Signals(self.interrupt.signal).name}"
         if trouble := loop.see.trouble(now_ns):
-            guard.stop()
+            guard.fault()
             return "fault", trouble
         if latched(guard.status):
             return "fault", f"the guard latched {guard.status.fault.name.lower() if guard.status else ''}"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from edge_vla.behaviours.go import Way, go_to
 from edge_vla.behaviours.state import Inputs, Phase, Plan, State, halt, turn
 from edge_vla.geometry import to_odom
-from edge_vla.obstacles import clear_ahead
+from edge_vla.obstacles import clear_ahead, freer_side
 from edge_vla.types import ActionType, Pose, RobotAction
 
 FULL_TURN_RAD = 2 * math.pi
@@ -24,7 +24,7 @@ def search(state: State, inputs: Inputs, plan: Plan) -> tuple[State, RobotAction
     if pose is None or look is None:
         raise ValueError("search needs a pose and a look")
     if state.turned_from_rad is None:
-        state = replace(state, turned_from_rad=pose.yaw_rad, turn_sign=_freer_side(state, pose))
+        state = replace(state, turned_from_rad=pose.yaw_rad, turn_sign=freer_side(state.obstacles.around(pose)))
     turned = abs(pose.yaw_rad - (state.turned_from_rad or 0.0))
     if turned >= FULL_TURN_RAD - 0.3 * plan.camera.hfov_rad:
         return leave(replace(state, visited=(*state.visited, (pose.x_m, pose.y_m)), turned_from_rad=None), inputs, plan)
@@ -53,13 +53,6 @@ def explore(state: State, inputs: Inputs, plan: Plan) -> tuple[State, RobotActio
         state = replace(state, phase=Phase.SEARCH, since_ns=inputs.now_ns, waypoint=None, turned_from_rad=None)
         return state, halt("arrived at a new place")
     return state, go_to(state, inputs, plan, Way(waypoint, ActionType.NAVIGATE, "exploring"))
-
-
-def _freer_side(state: State, pose: Pose) -> float:
-    """+1 to turn left first, -1 right: towards the side with more room."""
-    points = state.obstacles.around(pose)
-    left, right = (sum(clear_ahead(points, side * angle, 3.0) for angle in (0.5, 1.0)) for side in (1, -1))
-    return 1.0 if left >= right else -1.0
 
 
 def _next_place(state: State, pose: Pose) -> tuple[float, float] | None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from edge_vla.behaviours.state import Inputs, Phase, Plan, State, drive_speed, turn, turn_speed
 from edge_vla.errors import EdgeVLAError
-from edge_vla.obstacles import BODY_M, MARGIN_M, best_heading, clear_ahead
+from edge_vla.obstacles import BODY_M, MARGIN_M, best_heading, clear_ahead, freer_side
 from edge_vla.parse import VLAActionParser
 from edge_vla.types import ActionType, RobotAction
 
@@ -21,14 +21,14 @@ def wander(state: State, inputs: Inputs, plan: Plan) -> tuple[State, RobotAction
     if pose is None or look is None:
         raise ValueError("wandering needs a pose and a look")
     state = replace(state, phase=Phase.ACT)
-    points = state.obstacles.around(pose, REACH_M + 2 * BODY_M)
+    points = state.obstacles.around(pose)
     heading, clear = best_heading(points, _hint(look.text), REACH_M, widest_rad=0.7)
     ahead = clear_ahead(points, 0.0, REACH_M)
     if state.turned_from_rad is not None or min(clear, ahead) < BODY_M + 0.15:
         if min(clear, ahead) > ROOM_M:
             state = replace(state, turned_from_rad=None)
         else:
-            sign = state.turn_sign if state.turned_from_rad is not None else (1.0 if heading >= 0 else -1.0)
+            sign = state.turn_sign if state.turned_from_rad is not None else freer_side(points)
             state = replace(state, turned_from_rad=pose.yaw_rad, turn_sign=sign)
             return state, turn(plan, look, sign * 0.8, ActionType.AVOID, None, "turning to free space")
     speed = min(drive_speed(plan, look), 0.25, max(0.0, (min(clear, ahead) - BODY_M - MARGIN_M) / 1.3))

@@ -85,6 +85,10 @@ class GuardClient:
         """Stop at once and latch."""
         return self._say(Command(self._session, 0, Kind.STOP))
 
+    def fault(self) -> bool:
+        """Stop at once and latch, because the worker's own engine or camera failed."""
+        return self._say(Command(self._session, 0, Kind.FAULT))
+
     def reset(self, fault_id: int) -> bool:
         """Ask to clear the latch with this id; it leads to DISARMED, never to motion."""
         return self._say(Command(self._session, 0, Kind.RESET, fault_id=fault_id))
@@ -201,7 +205,13 @@ class GuardProcess(GuardClient):
 
     def stop(self) -> bool:
         """Stop at once and latch; through a signal if the link has no room."""
-        sent = super().stop()
+        return self._or_terminate(sent=super().stop())
+
+    def fault(self) -> bool:
+        """As `stop`, under the worker's own name."""
+        return self._or_terminate(sent=super().fault())
+
+    def _or_terminate(self, *, sent: bool) -> bool:
         if not sent:
             self._process.terminate()
         return sent

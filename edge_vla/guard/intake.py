@@ -76,6 +76,8 @@ class Intake:
         match order.kind:
             case Kind.STOP:
                 self._control.latch(now_ns, FaultCode.OPERATOR_STOP, "the worker said STOP")
+            case Kind.FAULT:
+                self._control.latch(now_ns, FaultCode.WORKER_FAULT, "the worker reported a fault of its own")
             case Kind.BYE:
                 self._control.leave(now_ns)
             case Kind.DISARM:

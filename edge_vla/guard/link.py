@@ -37,6 +37,7 @@ class Kind(IntEnum):
     STOP = 4
     RESET = 5
     BYE = 6
+    FAULT = 7  # the worker's own: its engine or camera failed
 
 
 class Count(IntEnum):

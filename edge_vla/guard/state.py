@@ -44,6 +44,7 @@ class FaultCode(IntEnum):
     INVALID_COMMANDS = 11
     SELF_CHECK = 12
     TERMINATED = 13
+    WORKER_FAULT = 14
 
 
 class StopCause(IntEnum):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from edge_vla.behaviours.state import Plan
 from edge_vla.drive import Seeing, Steering, Tick, latched, pose_at
 from edge_vla.errors import EngineError
-from edge_vla.guard.client import GuardClient
 from edge_vla.guard.core import Guard
 from edge_vla.guard.limits import Limits
+from edge_vla.guard.local import LocalGuard
 from edge_vla.guard.types import Base
 from edge_vla.pilot import time_over
 from edge_vla.sim.eye import Eye, SensorNoise
@@ -24,22 +24,6 @@ MOTOR_STEP_S = 0.004
 GUARD_NS = 20_000_000
 FRAME_AGE_NS = 10_000_000  # exposure to arrival: what a camera and its driver add
 SESSION = 1
-
-
-@dataclass(slots=True)
-class LocalWire:
-    """The guard's datagrams without a socket."""
-
-    packets: list[bytes] = field(default_factory=list)
-    statuses: list[bytes] = field(default_factory=list)
-
-    def push(self, data: bytes) -> bool:
-        self.packets.append(data)
-        return True
-
-    def pull(self) -> list[bytes]:
-        taken, self.statuses = self.statuses, []
-        return taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +60,11 @@ class Lockstep:
         self._noise = SensorNoise(world.room.seed * 7 + given.seed)
         self._wheels, sensors = MotorWheels(world), Sensors(world, world.room.seed * 7 + given.seed)
         self._firmware = WaveshareFirmware(self._wheels, measure=sensors.encoders, gyro=sensors.gyro)
-        self._guard = Guard(base, limits, SESSION, use_gyro=True)
-        self._wire = LocalWire()
-        client = GuardClient(self._wire, SESSION, lambda: self.now_ns)
-        self.steering = Steering(client, plan, ttl_ms=150)
+        guard = Guard(base, limits, SESSION, use_gyro=True)
+        self._guard = LocalGuard(guard, self._firmware, SESSION, lambda: self.now_ns)
+        self.steering = Steering(self._guard, plan, ttl_ms=150)
         self.engine = make_engine(self)
-        self.seeing = Seeing(self.engine, plan, client.poses.at)
+        self.seeing = Seeing(self.engine, plan, self._guard.poses.at)
         self._latency_ns = given.latency_ms * 1_000_000
         self._steer_ns, self._frame_ns = 1_000_000_000 // given.steer_hz, 1_000_000_000 // given.fps
         self._steer_due_ns = self._guard_due_ns = self._frame_due_ns = self.now_ns
@@ -136,11 +119,7 @@ class Lockstep:
     def _tick_guard(self) -> None:
         if self.mover is not None:
             self.mover(self.world, self.elapsed_s)
-        packets, self._wire.packets = self._wire.packets, []
-        out = self._guard.tick(self.now_ns, packets, self._firmware.read(self.now_ns))
-        for frame in out.writes:
-            self._firmware.feed(frame, self.now_ns)
-        self._wire.statuses.append(out.status)
+        self._guard.tick(self.now_ns)
         self.trail.append(replace(self.world.pose(), t_ns=self.now_ns))
 
     def _see(self) -> None:

@@ -99,13 +99,13 @@ def test_the_codes_on_the_wire_do_not_move() -> None:
         "GuardState": ["BOOT", "DISARMED", "ARMED_IDLE", "MOVING", "SOFT_STOP", "FAULT_LATCHED", "ESTOP_LATCHED"],
         "FaultCode": [
             "NONE", "OPERATOR_STOP", "WORKER_DEAD", "WORKER_STOPPED", "PORT_LOST", "WRITE_STALLED", "FEEDBACK_GAP", "FEEDBACK_CONTRADICTS",
-            "BASE_REBOOT", "TICK_OVERRUN", "SOFT_STOPS", "INVALID_COMMANDS", "SELF_CHECK", "TERMINATED",
+            "BASE_REBOOT", "TICK_OVERRUN", "SOFT_STOPS", "INVALID_COMMANDS", "SELF_CHECK", "TERMINATED", "WORKER_FAULT",
         ],
         "StopCause": ["NONE", "TTL", "EVIDENCE", "INVALID", "BATTERY"],
         "Refusal": [
             "NONE", "WRONG_STATE", "NOT_STILL", "NO_FEEDBACK", "VELOCITY_REQUESTED", "WRONG_FAULT_ID", "TRIGGER_RECENT", "LOW_BATTERY",
         ],
-        "Kind": ["COMMAND", "ARM", "DISARM", "STOP", "RESET", "BYE"],
+        "Kind": ["COMMAND", "ARM", "DISARM", "STOP", "RESET", "BYE", "FAULT"],
     }  # fmt: skip
     for kind, first in ((GuardState, 0), (FaultCode, 0), (StopCause, 0), (Refusal, 0), (Kind, 1), (Count, 0)):
         assert [int(member) for member in kind] == list(range(first, first + len(kind)))

@@ -22,6 +22,13 @@ def test_a_stop_inside_a_burst_is_not_lost(bench) -> None:
     assert (status.state, status.applied, status.fault) == (S.ESTOP_LATCHED, STILL, FaultCode.OPERATOR_STOP)
 
 
+def test_a_fault_of_the_worker_stops_at_once_under_its_own_name(bench) -> None:
+    bench.moving()
+    bench.local.fault()
+    status = bench.run(20)
+    assert (status.state, status.applied, status.fault) == (S.FAULT_LATCHED, STILL, FaultCode.WORKER_FAULT)
+
+
 def test_arm_and_command_in_one_burst_are_both_taken(bench) -> None:
     bench.run(400)
     bench.local.arm()

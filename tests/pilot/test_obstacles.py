@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -43,7 +44,7 @@ def test_all_of_a_wall_is_remembered_however_near(make_look: Looks, camera: Came
     edge = wall_m * math.tan(camera.column_bearings(16)[0])
     assert max(across) == pytest.approx(edge, abs=0.08)
     assert min(across) == pytest.approx(-edge, abs=0.08)
-    assert max(b - a for a, b in zip(across, across[1:], strict=False)) <= max(0.16, 0.1 * wall_m)
+    assert max(b - a for a, b in itertools.pairwise(across)) <= max(0.16, 0.1 * wall_m)
     assert {round(x, 9) for x, _, _ in points} == {round(0.08 + wall_m, 9)}
 
 

@@ -100,7 +100,12 @@ def test_reached_needs_a_look_taken_after_standing(inputs, make_plan, look_s: fl
 
 @pytest.mark.parametrize(
     ("place", "stays"),
-    [((0.45 + LAST_LOOK_SLACK_M - 0.01, 0.0), True), ((0.45 + LAST_LOOK_SLACK_M + 0.01, 0.0), False), ((0.4, 0.12), True), ((0.4, 0.13), False)],
+    [
+        ((0.45 + LAST_LOOK_SLACK_M - 0.01, 0.0), True),
+        ((0.45 + LAST_LOOK_SLACK_M + 0.01, 0.0), False),
+        ((0.4, 0.12), True),
+        ((0.4, 0.13), False),
+    ],
 )
 def test_a_target_that_turns_out_to_be_elsewhere_is_approached_again(inputs, make_plan, place: tuple[float, float], stays: bool) -> None:
     state = State(phase=Phase.ARRIVED, since_ns=10 * S, track=replace(CUP, x_m=place[0], y_m=place[1]))
@@ -143,7 +148,9 @@ def test_it_drives_around_a_post_on_the_way(make_paper) -> None:
     assert max(abs(pose.y_m) for pose in paper.trail) > 0.2
 
 
-@pytest.mark.parametrize(("stop_at", "fine"), [(0.40, False), (0.41, True), (3.0, True), (3.01, False), (math.nan, False), (math.inf, False)])
+@pytest.mark.parametrize(
+    ("stop_at", "fine"), [(0.40, False), (0.41, True), (3.0, True), (3.01, False), (math.nan, False), (math.inf, False)]
+)
 def test_a_distance_at_which_the_camera_sees_no_foot_is_refused(make_plan: Callable[..., Plan], stop_at: float, fine: bool) -> None:
     if fine:
         assert make_plan(stop_at_m=stop_at).stop_at_m == stop_at

@@ -10,7 +10,7 @@ import pytest
 
 from edge_vla.geometry import CameraPose
 from edge_vla.track import Track, update
-from edge_vla.types import Box, Look, Pose
+from edge_vla.types import Look, Pose
 
 AHEAD = Track(1.0, 0.0, 0.1, 0.8, 0, hits=2)
 
@@ -101,7 +101,9 @@ def test_a_sighting_elsewhere_is_a_challenge(look, camera: CameraPose, track: Tr
 
 
 @pytest.mark.parametrize(
-    ("track", "looks"), [(AHEAD, 4), (replace(AHEAD, hits=1), 2), (replace(AHEAD, hits=1, confidence=0.9), 4)], ids=["sure", "unsure", "one good look"]
+    ("track", "looks"),
+    [(AHEAD, 4), (replace(AHEAD, hits=1), 2), (replace(AHEAD, hits=1, confidence=0.9), 4)],
+    ids=["sure", "unsure", "one good look"],
 )
 def test_not_seen_where_it_should_be_ends_a_track(look, camera: CameraPose, track: Track, looks: int) -> None:
     left: Track | None = track
