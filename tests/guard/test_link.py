@@ -130,7 +130,7 @@ def test_a_flipped_bit(bit: int) -> None:
     assert reason(bytes(data)) is Count.REJECT_CRC
 
 
-@pytest.mark.parametrize(("offset", "value"), [(6, 0), (6, 7), (6, 255), (7, 2), (7, 0x81)])
+@pytest.mark.parametrize(("offset", "value"), [(6, 0), (6, 8), (6, 255), (7, 2), (7, 0x81)])
 def test_unknown_kind_or_flag(offset: int, value: int) -> None:
     body = bytearray.fromhex(GOLDEN)
     body[offset] = value
