@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from edge_vla.types import Camera, Engine, Frame
 
 ORACLE = "oracle"
-CAMERAS = ("simulator",)
 
 
 def make_base(kind: str, track_m: float, max_wheel_mps: float) -> Base:
@@ -27,17 +25,10 @@ def make_base(kind: str, track_m: float, max_wheel_mps: float) -> Base:
 
 
 def make_camera(profile: CameraProfile, socket: Path | None) -> Camera:
-    """The camera a profile names; `socket` is the simulator's. Raises ConfigError, CameraError."""
-    match profile.kind:
-        case "simulator":
-            from edge_vla.cameras.simulator import SimulatorCamera
+    """The camera a profile names, open; `socket` is the simulator's. Raises ConfigError, CameraError."""
+    from edge_vla.cameras import make_camera as camera_by_name
 
-            if socket is None:
-                raise ConfigError("camera 'simulator' needs a running simulator")
-            return SimulatorCamera(socket)
-        case kind:
-            near = get_close_matches(kind, CAMERAS, n=1, cutoff=0.0)[0]
-            raise ConfigError(f"camera {kind!r} is unknown; did you mean {near!r}? There are: {', '.join(CAMERAS)}")
+    return camera_by_name(profile.kind, {"path": socket} if socket is not None else {})
 
 
 def truth_of(camera: Camera, seq: int) -> Truth | None:

@@ -26,7 +26,7 @@ def obey(state: State, inputs: Inputs, plan: Plan) -> tuple[State, RobotAction]:
         state = replace(state, phase=Phase.ACT, mark=pose, since_ns=inputs.now_ns)
     mark = state.mark or pose
     turned, travelled = abs(pose.yaw_rad - mark.yaw_rad), math.hypot(pose.x_m - mark.x_m, pose.y_m - mark.y_m)
-    turn_left, travel_left = command.max_turn_rad - turned, command.max_travel_m - travelled
+    turn_left, travel_left = max(0.0, command.max_turn_rad - turned), max(0.0, command.max_travel_m - travelled)
     turning, driving = command.angular_z != 0.0, command.linear_x != 0.0 or command.linear_y != 0.0
     if not (turning or driving) or (turning and turn_left < 0.02) or (driving and travel_left < 0.01):
         return replace(state, index=state.index + 1, mark=None), halt("next command", PAUSE)

@@ -14,6 +14,7 @@ from edge_vla.geometry import wrap
 from edge_vla.goals import Goal
 from edge_vla.guard.types import Base
 from edge_vla.robot import guard_limits, make_plan
+from edge_vla.sim.judge import facing_rad
 from edge_vla.sim.lockstep import Conditions, Lockstep
 from edge_vla.sim.mover import make_mover
 from edge_vla.sim.objects import CLASSES
@@ -134,14 +135,3 @@ def _judge(case: Case, run: Lockstep, said: str, start_m: float) -> Verdict:
         tuple(world.contacts.things), distance_m, math.degrees(facing), run.steering.state.why, world.room,
         tuple((p.x_m, p.y_m) for p in run.trail[::5]),
     )  # fmt: skip
-
-
-def facing_rad(world: World, index: int) -> float:
-    """Angle between the robot's heading and the nearest part of a thing: 0 when the heading meets it."""
-    pose, thing = world.pose(), world.room.things[index]
-    x, y, yaw = world.thing_pose(index)
-    corners = [(sx * thing.shape.half_x, sy * thing.shape.half_y) for sx in (-1, 0, 1) for sy in (-1, 0, 1)]
-    c, s = math.cos(yaw), math.sin(yaw)
-    bearings = [wrap(math.atan2(y + s * cx + c * cy - pose.y_m, x + c * cx - s * cy - pose.x_m) - pose.yaw_rad) for cx, cy in corners]
-    straddles = min(bearings) <= 0 <= max(bearings) and max(bearings) - min(bearings) < math.pi
-    return 0.0 if straddles else min(abs(b) for b in bearings)

@@ -61,7 +61,7 @@ def test_a_step_uses_the_rate_of_the_images_seen_before_it(tmp_path: Path, batch
     assert torch.equal(training.model.lm.model.norm.weight, before), "the first step is a rehearsal"
     assert training.seen == 2
     assert training.step(batch, None)["rate"] == pytest.approx(1e-3 * 2 / WARMUP_IMAGES)
-    assert {group["lr"] for group in training.optimiser.param_groups} == {pytest.approx(1e-3 * 2 / WARMUP_IMAGES)}
+    assert [group["lr"] for group in training.optimiser.param_groups] == pytest.approx([1e-3 * 2 / WARMUP_IMAGES])
     assert not torch.equal(training.model.lm.model.norm.weight, before)
 
 
@@ -163,9 +163,8 @@ def test_it_learns_two_pictures_by_heart(tmp_path: Path, batch: Batch) -> None:
     training.seen = WARMUP_IMAGES
     history = [training.step(batch, None) for _ in range(30)]
     first, last = ({k: np.mean([h[k] for h in part]) for k in history[0]} for part in (history[:3], history[-3:]))
-    print({k: (round(float(first[k]), 3), round(float(last[k]), 3)) for k in first})
-    for part, factor in {"words": 10.0, "present": 3.0, "coordinate": 2.0, "dense_box": 2.0, "free": 2.0}.items():
-        assert last[part] * factor < first[part], part
+    for part, factor in {"words": 6, "present": 4, "coordinate": 3, "dense_class": 20, "dense_box": 2, "free": 3}.items():
+        assert last[part] * factor < first[part], (part, first[part], last[part])
 
 
 # -- jitter

@@ -226,7 +226,7 @@ def test_it_leaves_a_core_for_the_engine(start_sim: Start) -> None:
         while time.monotonic() < end_s:
             camera.read(READ_S)
         after = sim.stats()
-    wall_s = after["wall_s"] - before["wall_s"]
-    assert (after["cpu_s"] - before["cpu_s"]) / wall_s < 0.75
-    assert after["frames_sent"] - before["frames_sent"] > 0.8 * 15 * wall_s
-    assert after["late_steps"] - before["late_steps"] < 0.01 * 250 * wall_s
+    cpu_s, wall_s = (after[name] - before[name] for name in ("cpu_s", "wall_s"))
+    assert cpu_s / wall_s < 0.75  # 0.47 on two cores that are free
+    assert cpu_s / (after["frames_sent"] - before["frames_sent"]) < 0.075  # 0.032
+    assert after["late_steps"] - before["late_steps"] < 0.05 * 250 * wall_s
