@@ -19,6 +19,7 @@ from edge_vla.learn.data.views import COLUMNS, FREE_CAP_M, SIZE_PX
 from edge_vla.learn.finder.language import BOS, EOS, LOC_BINS, PAD, UNK, WORDS, build_tokenizer
 from edge_vla.learn.finder.model import IMAGE_TOKENS, Finder
 from edge_vla.sim.objects import CLASSES
+from export.calibrate import calibrate_bundle
 from export.graphs import StepGraph, VisionGraph
 
 OPSET = 18
@@ -192,7 +193,11 @@ def main(argv: list[str] | None = None) -> None:
     cli.add_argument("--out", type=Path, default=Path("engines/default"))
     cli.add_argument("--untrained", action="store_true", help="fresh weights: the control that must fail")
     cli.add_argument("--precision", choices=("fp32", "int8"), default="int8")
+    cli.add_argument("--views", type=Path, default=Path("data/validation"), help="labelled views to calibrate on")
+    cli.add_argument("--limit", type=int, default=600, help="views used; 0 leaves the bundle uncalibrated")
     args = cli.parse_args(argv)
     manifest = export_default(None if args.untrained else args.checkpoint, args.out, args.precision)
     size = sum(path.stat().st_size for path in args.out.iterdir())
-    print(f"{args.out}: {size / 1e6:.1f} MB, {manifest.made}")
+    print(f"{args.out}: {size / 1e6:.1f} MB, {manifest.made}", flush=True)
+    if args.limit and not args.untrained:
+        print(json.dumps(calibrate_bundle(args.out, args.views, args.limit), indent=1))

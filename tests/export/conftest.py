@@ -40,7 +40,7 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seeded weights made as uneven as trained ones: batch norms that do something, corners it is decided about."""
+    """Seeded weights made as uneven as trained ones, so that other pictures and other things get other boxes."""
     import torch
     from torch import nn
 
@@ -53,8 +53,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
         nn.init.uniform_(norm.running_var, 0.5, 1.5)
         nn.init.uniform_(norm.weight, 0.7, 1.4)
         nn.init.normal_(norm.bias, 0, 0.2)
+    gains = {"lm.model.layers": 8, "vision.blocks": 3, "from_feature": 4, "from_dense": 4}
     with torch.no_grad():
         finder.lm.model.embed_tokens.weight[finder.loc_start :] *= 8
+        for name, weight in finder.named_parameters():
+            weight.mul_(next((gain for part, gain in gains.items() if name.startswith(part) and weight.ndim == 2), 1))
     path = tmp_path_factory.mktemp("checkpoint") / "last.pt"
     torch.save({"average": finder.state_dict(), "seen": IMAGES_SEEN}, path)
     return path

@@ -1,0 +1,33 @@
+"""Score a fresh bundle on validation rooms and write its calibration and figures into the manifest."""
+
+import json
+from pathlib import Path
+
+from edge_vla.backends.bundle import MANIFEST, Bundle, Calibration
+from edge_vla.learn.finder.score import calibrate, report, score
+from edge_vla.parts import make_engine
+
+FIGURES = ("iou", "iou_over_half", "recall", "false_boxes", "free_log_error")
+
+
+def calibrate_bundle(folder: Path, views: Path, limit: int) -> dict[str, object]:
+    """Fit confidence on rooms the weights have not seen; returns the figures. The graphs stay as they are."""
+    manifest = Bundle(folder).manifest.model_copy(update={"calibration": Calibration()})
+    _write(folder, manifest.model_dump())
+    found = score(make_engine(str(folder), threads=1, domain=manifest.domain), views, limit)
+    figures = report(found)
+    scale, shift = calibrate(found.confidence, found.right)
+    made = (
+        manifest.made
+        | {f"validation_{name}": float(str(figures[name])) for name in FIGURES}
+        | {"validation_questions": len(found.latency_s)}
+    )
+    _write(folder, manifest.model_copy(update={"calibration": Calibration(scale=scale, shift=shift), "made": made}).model_dump())
+    Bundle(folder)
+    return figures
+
+
+def _write(folder: Path, values: dict[str, object]) -> None:
+    part = folder / "manifest.part"
+    part.write_text(json.dumps(values, indent=1) + "\n")
+    part.rename(folder / MANIFEST)
