@@ -20,7 +20,7 @@ from edge_vla.types import STILL, Engine, Frame, Look, Pose, Reply, RobotAction
 CLEAR_M = 3.0  # free distances say no more than this about what the robot's lane meets
 ARM_PERIOD_NS = 200_000_000  # between two requests to arm
 LATENCIES = 256  # looks remembered for the engine's p99
-HAND_OVER_NS = 70_000_000  # from a reply to wheels that obey it: a STEER tick, a guard tick, and a little for the scheduler
+HAND_OVER_NS = 90_000_000  # from a reply to wheels that obey it, and half of what passes before the next frame is exposed
 
 
 class Seeing:

@@ -21,6 +21,7 @@ from edge_vla.validate import ActionValidator
 
 EVIDENCE_FLOOR_NS = 500_000_000
 EVIDENCE_CEILING_NS = 5_000_000_000
+LEAD_NS = 60_000_000  # a STEER tick, a guard tick and some scheduling: by then a zero has replaced the last motion at the guard
 STILL_THERE_NS = 2_000_000_000  # a follower that saw its target this recently has not lost it
 
 
@@ -52,7 +53,7 @@ def step(state: State, inputs: Inputs, plan: Plan) -> tuple[State, RobotAction]:
     look = inputs.look
     if look is not None and look.seq != state.look_seq:
         state = notice(state, look, plan)
-    if look is None or inputs.now_ns >= look.evidence_deadline_ns:
+    if look is None or inputs.now_ns >= look.evidence_deadline_ns - LEAD_NS:  # a late look is a pause; the guard makes it a soft stop
         return state, halt("waiting for a look")
     if look.rejected:
         return state, halt(f"reply refused: {look.rejected}")

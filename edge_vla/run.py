@@ -9,7 +9,7 @@ import argparse
 import math
 import signal
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -110,6 +110,7 @@ def _run(request: Request, interrupt: Interrupt, out: Console) -> Summary:
     """Engine first, so that a bad bundle or an unknown target starts nothing."""
     simulated = request.profile.simulated
     with ExitStack() as stack:
+        stack.callback(_drop_if_empty, request.folder)
         session = stack.enter_context(Session(request, interrupt))
         engine = make_engine(
             request.engine, threads=request.profile.engine.threads, domain=request.profile.robot.domain,
@@ -125,6 +126,12 @@ def _run(request: Request, interrupt: Interrupt, out: Console) -> Summary:
         if notice:
             out.print(notice)
     return summary
+
+
+def _drop_if_empty(folder: Path) -> None:
+    """What was refused leaves no folder behind."""
+    with suppress(OSError):  # it holds something
+        folder.rmdir()
 
 
 def _picture(folder: Path) -> str:

@@ -11,12 +11,16 @@ FIGURES = ("iou", "iou_over_half", "recall", "false_boxes", "free_log_error")
 
 
 def calibrate_bundle(folder: Path, views: Path, limit: int) -> dict[str, object]:
-    """Fit confidence on rooms the weights have not seen; returns the figures. The graphs stay as they are."""
+    """Fit confidence on rooms the weights have not seen; returns the figures. Raises SystemExit without views."""
+    if not any(views.glob("*.npz")):
+        raise SystemExit(f"{views} holds no labelled views to calibrate on: render some (make train-default), or pass --limit 0")
     manifest = Bundle(folder).manifest.model_copy(update={"calibration": Calibration()})
     _write(folder, manifest.model_dump())
     found = score(make_engine(str(folder), threads=1, domain=manifest.domain), views, limit)
     figures = report(found)
     scale, shift = calibrate(found.confidence, found.right)
+    if scale <= 0:  # more confident when wrong: nothing a calibration could mend
+        scale, shift = 1.0, 0.0
     made = (
         manifest.made
         | {f"validation_{name}": float(str(figures[name])) for name in FIGURES}

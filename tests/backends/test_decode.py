@@ -163,6 +163,8 @@ PICKS: dict[str, tuple[dict[int, float], tuple[int, int], tuple[int, float]]] = 
     "a far rival counts against, and does not pull": ({10: 0.7, 60: 0.3}, (0, 200), (10, 0.7)),
     "a rival 32 away pulls": ({10: 0.6, 42: 0.4}, (0, 200), (23, 0.6)),
     "a rival 33 away does not": ({10: 0.6, 43: 0.4}, (0, 200), (10, 0.6)),
+    "a rival 32 before pulls": ({10: 0.4, 42: 0.6}, (0, 200), (29, 0.6)),
+    "a rival 33 before does not": ({10: 0.4, 43: 0.6}, (0, 200), (43, 0.6)),
     "mass 16 away counts": ({84: 0.25, 100: 0.5, 116: 0.25}, (0, 200), (100, 1.0)),
     "mass 17 away does not": ({83: 0.25, 100: 0.5, 117: 0.25}, (0, 200), (100, 0.5)),
     "below low is shut": ({10: 0.9, 50: 0.1}, (11, 200), (50, 1.0)),
@@ -190,6 +192,17 @@ def test_a_bin_lies_within_its_limits_and_mass_within_one(logits: NDArray[np.flo
     assert 0 <= mass <= 1
     peak = low + int(logits[low:high].argmax())
     assert abs(bin_ - peak) <= 2 * MASS_BINS
+
+
+def test_mass_is_at_most_one_though_float32_sums_overshoot() -> None:
+    rng = np.random.default_rng(0)
+    masses = [pick_bin(chances(200, {}), 0, 200)[1]]
+    for _ in range(300):
+        logits = chances(200, {})
+        logits[60:90] = rng.normal(0, 2, 30)  # sums to 1.0000002 now and then
+        masses.append(pick_bin(logits, 0, 200)[1])
+    assert max(masses) <= 1
+    assert sum(mass == 1 for mass in masses) > 10
 
 
 def test_adding_a_constant_to_every_logit_changes_nothing() -> None:

@@ -267,7 +267,7 @@ def test_the_command_exports_a_checkpoint_as_int8(
     checkpoint: Path, traced: Traced, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     traced()
-    main(["--checkpoint", str(checkpoint), "--out", str(tmp_path / "default")])
+    main(["--limit", "0", "--checkpoint", str(checkpoint), "--out", str(tmp_path / "default")])
     assert Bundle(tmp_path / "default").manifest.precision == "int8"
     assert re.search(rf"default: \d+\.\d MB, .*'images_seen': {IMAGES_SEEN}", capsys.readouterr().out)
 

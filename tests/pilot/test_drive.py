@@ -18,6 +18,7 @@ from edge_vla.guard.odometry import CAPACITY
 from edge_vla.guard.state import GuardState, StopCause
 from edge_vla.guard.types import STILL, Twist
 from edge_vla.obstacles import Obstacles
+from edge_vla.pilot import LEAD_NS
 from edge_vla.track import Track
 from edge_vla.types import Frame, Look, Pose, Reply
 
@@ -75,12 +76,12 @@ def test_p99_passes_over_one_outlier_in_two_hundred_and_forgets(seeing) -> None:
 
 @pytest.mark.parametrize("latency_ms", [50, 200, 240, 260, 500, 1000, 2000])
 def test_a_steady_engines_looks_never_run_out_before_the_next_can_be_obeyed(seeing, latency_ms: int) -> None:
-    """The next frame is exposed when the reply is there, at 15 fps up to 67 ms later; its own reply then has to reach the wheels."""
+    """The next frame is exposed when the reply is there, at 15 fps up to 67 ms later; its own reply then waits for a STEER tick."""
     one = seeing()
     note(one, latency_ms)
     look = one.understand(NOTHING, frame(9 * S), 9 * S + latency_ms * MS)
-    next_obeyed_ns = 9 * S + (latency_ms + 67 + latency_ms) * MS + (33 + 20) * MS
-    assert look.evidence_deadline_ns > next_obeyed_ns
+    next_obeyed_ns = 9 * S + (latency_ms + 67 + latency_ms + 33) * MS
+    assert look.evidence_deadline_ns - LEAD_NS > next_obeyed_ns
 
 
 def test_a_sighting_is_placed_where_the_robot_was_at_exposure(seeing) -> None:
@@ -197,7 +198,7 @@ def test_nothing_moves_without_evidence(rig: Rig, make_look) -> None:
     """No look, an expired look, no pose: what is sent is a zero."""
     assert [c.twist for c in rig.tick(None, GuardState.MOVING)] == [STILL]
     look = make_look(2.0)
-    while rig.now_ns + 33 * MS < look.evidence_deadline_ns:
+    while rig.now_ns + 33 * MS < look.evidence_deadline_ns - LEAD_NS:
         assert rig.tick(look, GuardState.MOVING)[-1].twist != STILL
     assert [c.twist for c in rig.tick(look, GuardState.MOVING)] == [STILL]
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge_vla.behaviours.search import CLEARANCE_M, EXPLORE_NS, LONGEST_M, PLACES, explore, leave, search
+from edge_vla.behaviours.search import CLEARANCE_M, LONGEST_M, PLACES, explore, leave, search
 from edge_vla.behaviours.state import Inputs, Phase, Plan, State
 from edge_vla.obstacles import BODY_M, Obstacles
 from edge_vla.types import ActionType, Look, Pose
@@ -92,9 +92,8 @@ def test_exploring_ends_at_its_place(inputs, make_plan, away_m: float, searches:
 
 def test_exploring_does_not_last_for_ever(inputs, make_plan) -> None:
     state = State(phase=Phase.EXPLORE, waypoint=(2.0, 0.0), since_ns=S)
-    limit_s = 1 + EXPLORE_NS / S
-    assert explore(state, inputs(limit_s), make_plan())[0].phase is Phase.EXPLORE
-    assert explore(state, inputs(limit_s + 0.01), make_plan())[0].phase is Phase.SEARCH
+    assert explore(state, inputs(14.99), make_plan())[0].phase is Phase.EXPLORE
+    assert explore(state, inputs(15.01), make_plan())[0].phase is Phase.SEARCH
 
 
 def test_an_absent_target_is_looked_for_everywhere_without_touching_anything(make_paper) -> None:

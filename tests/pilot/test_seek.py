@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from edge_vla.behaviours.seek import LAST_LOOK_SLACK_M, STUCK_NS, seek
+from edge_vla.behaviours.seek import LAST_LOOK_SLACK_M, seek
 from edge_vla.behaviours.state import Inputs, Phase, Plan, State
 from edge_vla.errors import ConfigError
 from edge_vla.obstacles import BODY_M, Obstacles
@@ -115,9 +115,9 @@ def test_a_target_that_turns_out_to_be_elsewhere_is_approached_again(inputs, mak
 
 def test_an_approach_that_comes_no_nearer_is_given_up_for_another_place(inputs, make_plan) -> None:
     state = State(phase=Phase.APPROACH, track=CUP, nearest_m=2.0, nearest_ns=10 * S)
-    before, _ = seek(state, inputs(10 + STUCK_NS / S), make_plan())
+    before, _ = seek(state, inputs(18.99), make_plan())
     assert (before.phase, before.track) == (Phase.APPROACH, CUP)
-    after, _ = seek(state, inputs(10.01 + STUCK_NS / S), make_plan())
+    after, _ = seek(state, inputs(19.01), make_plan())
     assert (after.phase, after.track, after.visited) == (Phase.EXPLORE, None, ((0.0, 0.0),))
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edge_vla.behaviours.state import Inputs, Phase, Plan, State
 from edge_vla.goals import Goal
-from edge_vla.pilot import see, step, time_over, understand
+from edge_vla.pilot import LEAD_NS, see, step, time_over, understand
 from edge_vla.track import Track
 from edge_vla.types import STILL, ActionType, Frame, Pose, Reply
 
@@ -53,7 +53,9 @@ def test_after_the_evidence_deadline_it_halts(make_plan, make_look, goal: str) -
     def twist(now_ns: int) -> object:
         return step(State(), Inputs(now_ns, AT, look, armed=True), plan)[1].twist
 
-    assert twist(look.evidence_deadline_ns - 1) != STILL
+    early = look.evidence_deadline_ns - LEAD_NS  # so that the guard has the zero before the deadline, and no soft stop to make
+    assert twist(early - 1) != STILL
+    assert twist(early) == STILL
     assert twist(look.evidence_deadline_ns) == STILL
     assert twist(look.evidence_deadline_ns + S) == STILL
 
@@ -252,7 +254,7 @@ def test_no_action_exceeds_its_bounds(make_plan, make_look, goal: str, text: str
         assert 0.0 <= action.max_turn_rad <= most_turn + 1e-9, action.description
         assert 0.0 <= action.max_travel_m <= TRAVEL_M
         assert action.confidence == 1.0
-        if look.evidence_deadline_ns <= inputs.now_ns:
+        if look.evidence_deadline_ns - LEAD_NS <= inputs.now_ns:
             assert action.twist == STILL
 
 

@@ -1,7 +1,7 @@
 """A real run with an engine that always sees a cup far ahead, until a word on stdin breaks something. Not a test.
 
-Words: `hang`, `raise` (the engine), `freeze` (the simulator's camera). Answers `<word> <monotonic ns>` once it has happened;
-the last line is the run's summary.
+Words: `hang`, `raise` (the engine), `freeze` (the simulator's camera). Answers `<word> <monotonic ns>` once it has happened.
+The last line is the run's summary; then the simulator goes on, to be looked at, until it is told to `leave`.
 """
 
 from __future__ import annotations
@@ -46,9 +46,11 @@ class ScriptedEngine:
         """Nothing is held."""
 
 
-def obey(session: Session, engine: ScriptedEngine) -> None:
+def obey(session: Session, engine: ScriptedEngine, leave: threading.Event) -> None:
     for line in sys.stdin:
-        if line.strip() == "freeze":
+        if line.strip() == "leave":
+            leave.set()
+        elif line.strip() == "freeze":
             say("freeze", time.monotonic_ns())
             session._sim.inject(Fault.FROZEN)  # type: ignore[union-attr]
         else:
@@ -61,10 +63,11 @@ def main() -> int:
         signal.signal(number, interrupt.handle)
     request = request_of(parse_args(["--goal", "find_object", "--target", "cup", "--engine", "scripted", *sys.argv[1:]]))
     with Session(request, interrupt) as session:
-        engine = ScriptedEngine()
-        threading.Thread(target=obey, args=(session, engine), daemon=True).start()
+        engine, leave = ScriptedEngine(), threading.Event()
+        threading.Thread(target=obey, args=(session, engine, leave), daemon=True).start()
         summary = session.run(engine)
-    say(summary.to_json())
+        say(summary.to_json())
+        leave.wait(30.0)
     return summary.exit_code
 
 
