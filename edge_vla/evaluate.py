@@ -73,7 +73,7 @@ def cases(setting: Setting) -> list[Case]:
     from edge_vla.sim.episode import draw_case
 
     absent = round(setting.episodes * setting.absent_fraction) if setting.goal is not Goal.AVOID and setting.goal is not Goal.FOLLOW else 0
-    marks = {round((k + 0.5) * setting.episodes / absent) for k in range(absent)} if absent else set()
+    marks = {int((k + 0.5) * setting.episodes / absent) for k in range(absent)} if absent else set()
     return [draw_case(setting.seed + i, setting.goal, absent=i in marks, index=i) for i in range(setting.episodes)]
 
 
@@ -199,7 +199,7 @@ def setting_of(args: argparse.Namespace, profile: RobotProfile) -> Setting:
         value = getattr(args, name)
         if not (math.isfinite(value) and low <= value <= high):
             raise ConfigError(f"--{name.replace('_', '-')} {value}: want {low} to {high}")
-    stop_at = args.stop_at if args.stop_at is not None else make_plan(profile, goal, None).stop_at_m
+    stop_at = make_plan(profile, goal, None, stop_at_m=args.stop_at).stop_at_m
     return Setting(
         goal, args.engine, args.latency_ms, args.episodes, args.seed, args.absent_fraction, args.timeout_s, stop_at,
         compensate=not args.no_compensation,

@@ -113,6 +113,17 @@ def quantise(folder: Path) -> None:
         out.replace(path)
 
 
+def forget_origin(path: Path) -> None:
+    """Drop the exporter's stack traces: they name the paths of the machine the graph was made on."""
+    model = onnx.load(str(path))
+    del model.metadata_props[:]
+    for part in (model.graph, *model.functions):
+        for item in (*part.node, *part.value_info):
+            del item.metadata_props[:]
+            item.doc_string = ""
+    onnx.save(model, str(path))
+
+
 def describe_graph(path: Path) -> Graph:
     """The tensors of a graph as the manifest names them."""
     kinds = {1: "float32", 7: "int64", 10: "float16", 2: "uint8"}
@@ -169,6 +180,8 @@ def export_default(checkpoint: Path | None, out: Path, precision: str) -> Manife
             raise SystemExit(f"torch and ONNX differ by {worst:.2e}, allowed is {TOLERANCE:.0e}: nothing was exported")
         if precision == "int8":
             quantise(folder)
+        for name in ("vision.onnx", "lm_step.onnx"):
+            forget_origin(folder / name)
         np.save(folder / "embeddings.npy", rows)
         build_tokenizer().save(str(folder / "tokenizer.json"))
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()

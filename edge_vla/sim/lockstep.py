@@ -72,7 +72,6 @@ class Lockstep:
         self._pending: Pending | None = None
         self._seq = 0
         self.look: Look | None = None
-        self.truths: dict[int, Truth] = {}
         self.ticks: list[Tick] = []
         self.trail: list[Pose] = []
         self.keep: Callable[[Frame, Look], None] | None = None
@@ -81,8 +80,8 @@ class Lockstep:
         self.eye.close()
 
     def truth_of(self, seq: int) -> Truth | None:
-        """What the simulator knows about a frame (for the oracle)."""
-        return self.truths.get(seq)
+        """What the simulator knows about the frame being asked about: the world has not moved since its exposure."""
+        return true_view(self.world, self.eye, self.plan.camera) if seq == self._seq else None
 
     @property
     def elapsed_s(self) -> float:
@@ -135,17 +134,10 @@ class Lockstep:
             self._pending = Pending(self._frame, reply, self.now_ns + FRAME_AGE_NS + self._latency_ns)
 
     def _expose(self) -> Frame:
-        """Render the moment. The truth is rendered only for engines that ask for it."""
+        """Render the moment."""
         self._seq += 1
         self.world.settle()
-        self.truths = {self._seq: true_view(self.world, self.eye, self.plan.camera)} if self.wants_truth else {}
         return Frame(self._noise(self.eye.rgb(self.world.data)), self.now_ns, self._seq)
-
-    @property
-    def wants_truth(self) -> bool:
-        from edge_vla.sim.truth import OracleEngine
-
-        return isinstance(self.engine, OracleEngine)
 
     def _settle(self) -> None:
         """Let the robot come to rest, with the pilot done and the guard still ticking."""

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_vla.backends.bundle import Bundle
-from edge_vla.backends.onnx import OnnxEngine, session
+from edge_vla.backends.onnx import OnnxEngine
 from edge_vla.errors import ConfigError, EngineError
 from edge_vla.types import Frame
 
@@ -131,43 +130,6 @@ def test_one_question_leaves_nothing_for_the_next(engine: OnnxEngine, red: Frame
     before = [engine.ask(frame, prompt) for frame, prompt in ((red, "detect cup"), (blue, "detect ball"))]
     after = [engine.ask(frame, prompt) for frame, prompt in ((blue, "detect ball"), (red, "detect cup"))]
     assert [(r.text, r.confidence) for r in before] == [(r.text, r.confidence) for r in reversed(after)]
-
-
-# -- the picture
-
-
-def test_the_picture_is_averaged_scaled_and_shifted(make_engine_of: MakeEngine) -> None:
-    """64 x 32 to 32 x 16: each pixel is the mean of four, then (v/255 - mean) / std, channel by channel."""
-    mean, std = [0.1, 0.2, 0.3], [0.5, 0.25, 0.2]
-    engine = make_engine_of(lambda m: m["preprocess"].update(mean=mean, std=std))
-    rgb = np.random.default_rng(0).integers(0, 64, (32, 64, 3), dtype=np.uint8) * 4  # so that a mean of four has no half
-    got = engine.preprocess(rgb)
-    assert got.shape == (1, 3, 16, 32)
-    assert got.dtype == np.float32
-    assert got.flags.c_contiguous
-    for y, x, c in [(0, 0, 0), (0, 1, 1), (1, 0, 2), (15, 31, 0), (7, 20, 1), (3, 9, 2)]:
-        four = [int(rgb[2 * y + i, 2 * x + j, c]) for i in (0, 1) for j in (0, 1)]
-        assert got[0, c, y, x] == pytest.approx((sum(four) / 4 / 255 - mean[c]) / std[c], abs=1e-5)
-
-
-def test_a_bgr_network_gets_blue_first_under_blues_own_mean(make_engine_of: MakeEngine, paint: Paint) -> None:
-    engine = make_engine_of(lambda m: m["preprocess"].update(colour="bgr", mean=[0.1, 0.2, 0.3], std=[1.0, 1.0, 1.0]))
-    got = engine.preprocess(paint((255, 51, 0)).rgb)
-    assert got[0, :, 5, 5] == pytest.approx([0 - 0.1, 0.2 - 0.2, 1 - 0.3], abs=1e-6)
-
-
-@pytest.mark.parametrize(("resize", "middle"), [("area", 50), ("bilinear", 100), ("bicubic", 119)])
-def test_the_resize_is_the_manifests(make_engine_of: MakeEngine, resize: str, middle: int) -> None:
-    """Stripes 0 100 100 0 of one pixel, four to one: their mean, the mean of the middle two, or the cubic through all."""
-    engine = make_engine_of(lambda m: m["preprocess"].update(resize=resize, mean=[0.0] * 3, std=[1.0] * 3))
-    rgb = np.zeros((16, 128, 3), np.uint8)
-    rgb[:, 1::4] = rgb[:, 2::4] = 100
-    assert engine.preprocess(rgb)[0, :, 8, 10] * 255 == pytest.approx([middle] * 3, abs=1e-3)
-
-
-def test_a_picture_of_any_size_is_squeezed_to_the_networks(engine: OnnxEngine) -> None:
-    for shape in ((240, 320, 3), (16, 32, 3), (7, 5, 3)):
-        assert np.abs(engine.preprocess(np.full(shape, 255, np.uint8)) - 1).max() < 1e-5
 
 
 # -- the conversation
@@ -299,31 +261,6 @@ def test_a_graph_that_fails_is_an_engine_error(make_engine_of: MakeEngine, red: 
         make_engine_of(lambda m: m["preprocess"].update(height=32)).ask(red, "drive")
 
 
-@pytest.mark.parametrize("name", ["vision.onnx", "lm_step.onnx"])
-def test_a_signed_file_that_is_no_graph_is_an_engine_error(make_engine_of: MakeEngine, name: str) -> None:
-    with pytest.raises(EngineError, match=name):
-        make_engine_of(files={name: b"not a graph"})
-
-
-def test_embeddings_that_are_a_pickle_are_not_loaded(make_engine_of: MakeEngine) -> None:
-    class Bomb:
-        def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
-            return pytest.fail, ("the pickle was run",)
-
-    with pytest.raises(EngineError, match=r"embeddings\.npy"):
-        make_engine_of(files={"embeddings.npy": npy(np.array([Bomb()], dtype=object))})
-
-
-def test_embeddings_of_another_width_are_not_loaded(make_engine_of: MakeEngine) -> None:
-    with pytest.raises(EngineError, match=r"embeddings\.npy: .*\(rows, 88\), got \(85, 87\)"):
-        make_engine_of(files={"embeddings.npy": npy(np.eye(85, 87, dtype=np.float16))})
-
-
-def test_a_tokenizer_that_is_none_is_an_engine_error(make_engine_of: MakeEngine) -> None:
-    with pytest.raises(EngineError, match=r"tokenizer\.json"):
-        make_engine_of(files={"tokenizer.json": b"{}"})
-
-
 # -- before the first tick
 
 
@@ -337,16 +274,3 @@ def test_warming_up_runs_both_graphs_with_a_first_token_and_a_later_one(engine: 
 def test_warming_up_finds_a_broken_engine(make_engine_of: MakeEngine) -> None:
     with pytest.raises(EngineError, match="not finite"):
         make_engine_of(files=spoiled(NEWLINE)).warm_up()
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_its_sessions_take_the_threads_they_are_given_and_do_not_spin(tiny: Path, threads: int) -> None:
-    options = session(tiny / "vision.onnx", threads).get_session_options()
-    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (threads, 1)
-    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
-
-
-def test_closing_twice_is_no_error(tiny: Path) -> None:
-    engine = OnnxEngine(Bundle(tiny))
-    engine.close()
-    engine.close()

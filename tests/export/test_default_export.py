@@ -15,7 +15,6 @@ import onnxruntime as ort
 import pytest
 import torch
 from onnx import numpy_helper
-from torch import nn
 
 from edge_vla.backends.bundle import Bundle
 from edge_vla.backends.onnx import OnnxEngine
@@ -23,7 +22,7 @@ from edge_vla.errors import ConfigError
 from edge_vla.learn.finder.language import build_tokenizer
 from edge_vla.sim.objects import CLASSES
 from edge_vla.types import Frame
-from export.default import OPSET, TOLERANCE, export_default, fold_batch_norms, load_finder, main, manifest_of
+from export.default import OPSET, TOLERANCE, export_default, load_finder, main, manifest_of
 
 Traced = Callable[..., None]
 FILES = {"vision.onnx", "lm_step.onnx", "tokenizer.json", "embeddings.npy"}
@@ -279,23 +278,6 @@ def test_the_untrained_control_is_always_the_same_and_no_trained_one(checkpoint:
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
     assert not torch.equal(weights[0]["vision.position"], weights[2]["vision.position"])
     assert not any(finder.training for finder in (one, two, trained))
-
-
-# -- folding
-
-
-def test_folding_batch_norms_changes_nothing_but_the_count_of_nodes(checkpoint: Path) -> None:
-    (finder, _), (folded, _) = load_finder(checkpoint), load_finder(checkpoint)
-    fold_batch_norms(folded)
-    assert sum(isinstance(module, nn.BatchNorm2d) for module in finder.modules()) == 14
-    assert sum(isinstance(module, nn.BatchNorm2d) for module in folded.modules()) == 0
-    image = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    with torch.no_grad():
-        before, after = finder.vision.stem(image), folded.vision.stem(image)
-        assert (before - after).abs().max() < 1e-4
-        for conv in (module for module in finder.vision.stem.modules() if isinstance(module, nn.BatchNorm2d)):
-            conv.bias += 0.1
-        assert (finder.vision.stem(image) - after).abs().max() > 1e-2, "the norms do something here"
 
 
 def test_a_manifest_of_changed_files_signs_what_is_there(fp32: Path, tmp_path: Path, checkpoint: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from edge_vla.backends.decode import decode_choice, decode_detection, decode_words
 from edge_vla.backends.onnx import OnnxEngine
@@ -15,7 +17,7 @@ from edge_vla.learn.finder.language import build_tokenizer
 from edge_vla.learn.finder.model import IMAGE_TOKENS, Finder
 from edge_vla.sim.objects import CLASSES
 from edge_vla.types import Frame
-from export.default import load_finder
+from export.default import fold_batch_norms, load_finder
 from export.graphs import StepGraph, VisionGraph
 
 
@@ -45,7 +47,7 @@ class Model:
 
 
 @pytest.fixture(scope="module")
-def finder(checkpoint: object) -> Finder:
+def finder(checkpoint: Path) -> Finder:
     return load_finder(checkpoint)[0]
 
 
@@ -95,6 +97,23 @@ def test_the_picture_reaches_the_network_as_in_training(engine: OnnxEngine) -> N
     rgb = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     trained = torch.from_numpy(rgb.transpose(2, 0, 1)[None].copy()).float() / 127.5 - 1
     assert np.abs(engine.preprocess(rgb) - trained.numpy()).max() < 1e-6
+
+
+# -- folding
+
+
+def test_folding_batch_norms_changes_nothing_but_the_count_of_nodes(checkpoint: Path) -> None:
+    (finder, _), (folded, _) = load_finder(checkpoint), load_finder(checkpoint)
+    fold_batch_norms(folded)
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in finder.modules()) == 14
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in folded.modules()) == 0
+    image = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        before, after = finder.vision.stem(image), folded.vision.stem(image)
+        assert (before - after).abs().max() < 1e-4
+        for conv in (module for module in finder.vision.stem.modules() if isinstance(module, nn.BatchNorm2d)):
+            conv.bias += 0.1
+        assert (finder.vision.stem(image) - after).abs().max() > 1e-2, "the norms do something here"
 
 
 # -- the hand-written decoder against transformers' own
