@@ -9,8 +9,8 @@ import numpy as np
 from edge_vla.types import Engine, Frame, Reply
 
 
-class Swapped:
-    """Asks about another thing than it was asked about, and answers as if it had not."""
+class _Around:
+    """Everything of the engine it stands around but the answer."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -18,6 +18,13 @@ class Swapped:
     @property
     def targets(self) -> tuple[str, ...] | None:
         return self._engine.targets
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+class Swapped(_Around):
+    """Asks about another thing than it was asked about, and answers as if it had not."""
 
     def ask(self, frame: Frame, prompt: str) -> Reply:
         """`detect cup` becomes `detect <the thing half a list away>`, and its box is called a cup."""
@@ -29,22 +36,9 @@ class Swapped:
         reply = self._engine.ask(frame, f"detect {other}")
         return replace(reply, text=reply.text.replace(other, thing))
 
-    def close(self) -> None:
-        self._engine.close()
 
-
-class Blank:
+class Blank(_Around):
     """Sees a uniform grey instead of the frame."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    @property
-    def targets(self) -> tuple[str, ...] | None:
-        return self._engine.targets
 
     def ask(self, frame: Frame, prompt: str) -> Reply:
         return self._engine.ask(replace(frame, rgb=np.full_like(frame.rgb, 127)), prompt)
-
-    def close(self) -> None:
-        self._engine.close()
