@@ -8,7 +8,7 @@ import math
 import multiprocessing
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,8 +128,6 @@ def result_of(verdicts: list[Verdict]) -> Result:
 
 def controls(setting: Setting) -> dict[str, Setting]:
     """The settings that belong beside a result: a ceiling, three that must fail, and what latency costs."""
-    from dataclasses import replace
-
     if not UNTRAINED.is_dir():
         raise ConfigError(f"--controls needs {UNTRAINED}: make it with `python -m export default --untrained --out {UNTRAINED}`")
     rows = {

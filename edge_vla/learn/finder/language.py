@@ -94,7 +94,7 @@ def drive(free_m: NDArray[np.float32]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A prompt with its true answer. `box` holds the four loc bins (y_min, x_min, y_max, x_max) of a detection."""
+    """A prompt with its true answer. `box` is (y_min, x_min, y_max, x_max) of a detection, fractions of the image."""
 
     prompt: str
     answer: str
