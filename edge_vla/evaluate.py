@@ -9,6 +9,7 @@ import multiprocessing
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -77,6 +78,12 @@ def cases(setting: Setting) -> list[Case]:
     return [draw_case(setting.seed + i, setting.goal, absent=i in marks, index=i) for i in range(setting.episodes)]
 
 
+@cache
+def load_engine(name: str, threads: int) -> Engine:
+    """A bundle's engine, loaded once in each worker: no episode leaves anything behind in it."""
+    return make_engine(name, threads=threads, domain="sim")
+
+
 def run_one(job: tuple[Case, Setting, RobotProfile]) -> Verdict:
     """One episode in this process."""
     from edge_vla.sim.episode import Terms, run_case
@@ -87,7 +94,11 @@ def run_one(job: tuple[Case, Setting, RobotProfile]) -> Verdict:
     def build(run: Lockstep) -> Engine:
         from edge_vla.sim.controls import Blank, Swapped
 
-        engine = make_engine(setting.engine, threads=profile.engine.threads, domain="sim", truth_of=run.truth_of)
+        threads = profile.engine.threads
+        oracle = setting.engine == ORACLE
+        engine = (
+            make_engine(ORACLE, threads=threads, domain="sim", truth_of=run.truth_of) if oracle else load_engine(setting.engine, threads)
+        )
         if setting.control == "swapped":
             return Swapped(engine)
         return Blank(engine) if setting.control == "blank" else engine

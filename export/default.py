@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import nn
 
 from edge_vla.backends.bundle import Bundle, Calibration, Graph, Language, Manifest, Preprocess, Prompts, Tensor, Tokens
@@ -21,8 +20,10 @@ from edge_vla.learn.finder.model import IMAGE_TOKENS, Finder
 from edge_vla.sim.objects import CLASSES
 from export.calibrate import calibrate_bundle
 from export.graphs import StepGraph, VisionGraph
+from export.precision import halve_convolutions, quantise
 
 OPSET = 18
+GRAPHS = ("vision.onnx", "lm_step.onnx")
 TOLERANCE = 2e-3  # of fp32 ONNX against fp32 torch, largest absolute difference of any output
 STEP_INPUTS = ("embeddings", "positions", "mask", "past_keys", "past_values")
 PROMPT_LENGTHS = (4, 9)  # checked at two lengths: an exporter may bake one in
@@ -105,14 +106,6 @@ def _difference(got: list[np.ndarray], want: tuple[torch.Tensor, ...], worst: fl
     return float(np.max([worst, *found]))  # unlike max(), keeps a nan
 
 
-def quantise(folder: Path) -> None:
-    """Weights of the matrix products to int8, activations quantised on the fly; convolutions stay float."""
-    for name in ("vision", "lm_step"):
-        path, out = folder / f"{name}.onnx", folder / f"{name}.int8.onnx"
-        quantize_dynamic(path, out, op_types_to_quantize=["MatMul", "Gemm"], weight_type=QuantType.QInt8, per_channel=True)
-        out.replace(path)
-
-
 def forget_origin(path: Path) -> None:
     """Drop the exporter's stack traces: they name the paths of the machine the graph was made on."""
     model = onnx.load(str(path))
@@ -178,20 +171,18 @@ def export_default(checkpoint: Path | None, out: Path, precision: str) -> Manife
         worst = parity(finder, folder)
         if not worst <= TOLERANCE:  # nan too
             raise SystemExit(f"torch and ONNX differ by {worst:.2e}, allowed is {TOLERANCE:.0e}: nothing was exported")
+        made: dict[str, str | float | int] = {"images_seen": seen, "torch_onnx_max_abs": worst}
         if precision == "int8":
-            quantise(folder)
-        for name in ("vision.onnx", "lm_step.onnx"):
+            for name in GRAPHS:
+                quantise(folder / name)
+            halve_convolutions(folder / "vision.onnx")
+            made["torch_int8_max_abs"] = parity(finder, folder)
+        for name in GRAPHS:
             forget_origin(folder / name)
         np.save(folder / "embeddings.npy", rows)
         build_tokenizer().save(str(folder / "tokenizer.json"))
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-        made: dict[str, str | float | int] = {
-            "images_seen": seen,
-            "torch_onnx_max_abs": worst,
-            "commit": commit,
-            "torch": torch.__version__,
-        }
-        manifest = manifest_of(finder, folder, precision, made)
+        manifest = manifest_of(finder, folder, precision, made | {"commit": commit, "torch": torch.__version__})
         (folder / "manifest.json").write_text(json.dumps(manifest.model_dump(), indent=1) + "\n")
         Bundle(folder)
         if out.exists():

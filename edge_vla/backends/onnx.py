@@ -13,7 +13,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from edge_vla.backends.bundle import Bundle
+from edge_vla.backends.bundle import Bundle, Graph, Tensor
 from edge_vla.backends.decode import decode_choice, decode_detection, decode_words
 from edge_vla.errors import ConfigError, EngineError
 from edge_vla.types import Frame, Reply
@@ -32,6 +32,27 @@ def session(path: Path, threads: int) -> ort.InferenceSession:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as err:  # onnxruntime raises its own unrelated types, all of them derived from Exception alone
         raise EngineError(f"{path}: {err}") from err
+
+
+def open_graph(bundle: Bundle, graph: Graph, threads: int) -> ort.InferenceSession:
+    """A graph that is what its manifest says. Raises EngineError, ConfigError."""
+    opened = session(bundle.path(graph.file), threads)
+    for kind, said, found in (("input", graph.inputs, opened.get_inputs()), ("output", graph.outputs, opened.get_outputs())):
+        want, got = [describe(t) for t in said], [describe(_tensor(node)) for node in found]
+        if want != got:
+            raise ConfigError(f"engine {bundle.folder}: {graph.file} has the {kind}s {', '.join(got)}; its manifest says {', '.join(want)}")
+    return opened
+
+
+def _tensor(node: ort.NodeArg) -> Tensor:
+    """What ONNX Runtime says of a graph's input or output, in the manifest's words."""
+    dtype = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64", "tensor(uint8)": "uint8"}
+    return Tensor.model_construct(name=node.name, dtype=dtype.get(node.type, node.type), shape=list(node.shape))
+
+
+def describe(tensor: Tensor) -> str:
+    """Name, dtype and shape; a dynamic axis is a question mark, however it is called."""
+    return f"{tensor.name} {tensor.dtype}[{', '.join(str(n) if isinstance(n, int) else '?' for n in tensor.shape)}]"
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
@@ -71,8 +92,8 @@ class OnnxEngine:
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         m = self.manifest = bundle.manifest
         self._bundle = bundle
-        self._vision = session(bundle.path(m.graphs["vision"].file), threads)
-        self._step = session(bundle.path(m.graphs["lm_step"].file), threads)
+        self._vision = open_graph(bundle, m.graphs["vision"], threads)
+        self._step = open_graph(bundle, m.graphs["lm_step"], threads)
         self._tokenizer = load_tokenizer(bundle.path(m.tokens.file))
         self._rows = load_embeddings(bundle.path(m.language.embeddings), m.language.hidden)
         pre = m.preprocess

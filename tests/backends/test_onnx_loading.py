@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_vla.backends.bundle import Bundle
 from edge_vla.backends.onnx import OnnxEngine, session
-from edge_vla.errors import EngineError
+from edge_vla.errors import ConfigError, EngineError
 
 MakeEngine = Callable[..., OnnxEngine]
 
@@ -28,6 +28,43 @@ def npy(array: NDArray[Any]) -> bytes:
 def test_a_signed_file_that_is_no_graph_is_an_engine_error(make_engine_of: MakeEngine, name: str) -> None:
     with pytest.raises(EngineError, match=name):
         make_engine_of(files={name: b"not a graph"})
+
+
+def rename(tensor: dict[str, Any]) -> None:
+    tensor["name"] = "picture"
+
+
+def reshape(tensor: dict[str, Any]) -> None:
+    tensor["shape"][1] = 4
+
+
+def retype(tensor: dict[str, Any]) -> None:
+    tensor["dtype"] = "uint8"
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"), [(rename, "picture float32[1, 3, "), (reshape, "image float32[1, 4, "), (retype, "image uint8[1, 3, ")]
+)
+def test_a_graph_that_is_not_what_its_manifest_says_is_refused(
+    make_engine_of: MakeEngine, edit: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    with pytest.raises(ConfigError) as refused:
+        make_engine_of(lambda manifest: edit(manifest["graphs"]["vision"]["inputs"][0]))
+    assert "vision.onnx has the inputs image float32[1, 3, " in str(refused.value)
+    assert f"its manifest says {said}" in str(refused.value)
+
+
+def test_an_output_too_many_is_refused(make_engine_of: MakeEngine) -> None:
+    with pytest.raises(ConfigError, match=r"lm_step\.onnx has the outputs .*; its manifest says .*, more float32\[1\]"):
+        make_engine_of(lambda m: m["graphs"]["lm_step"]["outputs"].append({"name": "more", "dtype": "float32", "shape": [1]}))
+
+
+def test_a_dynamic_axis_may_have_another_name(make_engine_of: MakeEngine) -> None:
+    def edit(manifest: dict[str, Any]) -> None:
+        for tensor in manifest["graphs"]["lm_step"]["inputs"]:
+            tensor["shape"] = [n if isinstance(n, int) else f"other_{n}" for n in tensor["shape"]]
+
+    make_engine_of(edit)
 
 
 def test_embeddings_that_are_a_pickle_are_not_loaded(make_engine_of: MakeEngine) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from edge_vla.config import RobotProfile
 from edge_vla.errors import ConfigError
-from edge_vla.evaluate import Setting, cases, controls, main, parse_args, result_of, setting_of
+from edge_vla.evaluate import Setting, cases, controls, load_engine, main, parse_args, result_of, setting_of
 from edge_vla.goals import Goal
 from edge_vla.sim.episode import Verdict
 from edge_vla.sim.objects import CLASSES
@@ -201,3 +201,9 @@ def test_for_people_there_is_a_table_with_the_failures_named(tmp_path: Path, cap
     assert json.loads(said.out.splitlines()[-1])["success"] == 0.0
     assert "960100" in said.err
     assert "timeout" in said.err
+
+
+def test_a_worker_loads_an_engine_once(checkout: Path) -> None:
+    tiny = str(checkout / "tests" / "golden" / "tiny_bundle")
+    assert load_engine(tiny, 1) is load_engine(tiny, 1)
+    assert load_engine(tiny, 1) is not load_engine(tiny, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -147,6 +148,10 @@ def test_kill_9_of_the_worker(rig: Rig, record_property, phase_ms: int) -> None:
     assert still_ms <= 150 + P0_MS + ORACLE_MS
     wait_for(rig.guard_ended, 3.0)  # it outlives the worker only until zero is confirmed
     assert ("fault", "1 WORKER_DEAD: the worker is gone") in rig.events()
+    cost = re.fullmatch(r"n (\d+), p50 ([\d.]+) ms, p99 ([\d.]+) ms, longest ([\d.]+) ms", dict(rig.events())["ticks"])
+    assert cost is not None
+    assert int(cost[1]) > 50
+    assert 0 < float(cost[2]) <= float(cost[3]) <= float(cost[4])
 
 
 def test_sigstop_of_the_worker_stops_and_sigcont_does_not_move(rig: Rig, record_property) -> None:

@@ -193,7 +193,7 @@ def train(args: argparse.Namespace) -> None:
         print(f"resumed at {training.seen} images", flush=True)
     elif args.vision:
         training.borrow_vision(args.vision)
-    cooldown = (training.seen, training.seen + args.cooldown) if args.cooldown else None
+    cooldown = (args.images - args.cooldown, args.images) if args.cooldown else None
     packer = Packer(build_tokenizer(), len(CLASSES), seed=time.time_ns() % 2**31)
     shards, progress = Shards(args.data, seed=training.seen + 1), Progress(args.out / "log.jsonl", training.seen)
     training.model.train()
@@ -201,7 +201,7 @@ def train(args: argparse.Namespace) -> None:
     for views in shards.batches(args.batch):
         parts = training.step(packer(views, flips=True), cooldown)
         progress.add(parts, training.seen, len(shards.samples))
-        done = bool(cooldown and training.seen >= cooldown[1]) or bool(args.images and training.seen >= args.images)
+        done = bool(args.images and training.seen >= args.images)
         if done or time.monotonic() - saved > args.save_s:
             training.save()
             saved = time.monotonic()
@@ -219,6 +219,9 @@ if __name__ == "__main__":
     cli.add_argument("--threads", type=int, default=2)
     cli.add_argument("--save-s", type=float, default=120.0)
     cli.add_argument("--images", type=int, default=0, help="stop after this many images seen in all; 0 goes on until killed")
-    cli.add_argument("--cooldown", type=int, default=0, help="let the learning rate fall over this many images from now, then stop")
+    cli.add_argument("--cooldown", type=int, default=0, help="let the learning rate fall over the last so many of --images")
     cli.add_argument("--vision", type=Path, help="a checkpoint whose vision tower a new training starts from")
-    train(cli.parse_args())
+    given = cli.parse_args()
+    if not 0 <= given.cooldown <= given.images:
+        cli.error(f"--cooldown {given.cooldown}: want 0 to --images ({given.images})")
+    train(given)
