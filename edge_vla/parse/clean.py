@@ -14,12 +14,13 @@ _FOLDED_KEPT = 20_000  # characters; hostile text has a million different ones
 _ENDS = {".", "!", "?", ";", "\n"}
 _NOISE = set("\"'`*#()[]{}<>|~^\\=+$&@%-")  # markdown, quotes and brackets; "-" here is a bullet, a minus is part of its number
 _TOKEN = re.compile(
-    r"(?:(?<!\S)-)?(?:\d+(?:[.,]\d+)?|(?<![\d.])\.\d+)(?:e[+-]?\d+)?"  # 0.5  -1  .5  1e308
+    r"(?:(?<![^\s:=(,\[])-)?(?:\d+(?:[.,]\d+)?|(?<![\d.])\.\d+)(?:e[+-]?\d+)?"  # 0.5  -1  .5  1e308
     r"|[^\W\d_]+(?:'[^\W\d_]+)?"  # a word, an eojeol, don't
     r"|[^\w ]"
 )
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")  # TurnLeft
-_TAG = re.compile(r"<(/?)\|?([a-z ]{1,20})\|?>")
+_TAG = re.compile(r"<(/?)\|?([a-z가-힣 ]{1,20})\|?>")
+_ARGUMENTS = re.compile(r"\((?=[a-z가-힣 ]{1,20}[=:])")  # go_forward(distance=0.5)
 _SPELLINGS = {
     "°": " degrees ", "º": " degrees ", "˚": " degrees ", "⁄": "/", "∕": "/", "÷": "/", "π": " pi ", "—": " , ", "–": "-",
     "‐": "-", "‑": "-", "−": "-", "‘": "'", "’": "'", "ʼ": "'", "`": "'", "…": " . ", "。": ".", "、": ",", "→": " , ", "_": " ", "\t": " ",
@@ -30,18 +31,23 @@ _SHORT = {
     "lets": "let us", "dont": "do not", "cant": "can not", "wont": "will not", "mustnt": "must not", "shouldnt": "should not",
     "gonna": "going to", "wanna": "want to", "gotta": "have to", "anticlockwise": "counterclockwise", "ccw": "counterclockwise",
     "cw": "clockwise", "there's": "there is", "it's": "it is", "that's": "that is", "what's": "what is", "here's": "here is",
-    "who's": "who is",
+    "who's": "who is", "pls": "please", "plz": "please", "thx": "thanks", "fwd": "forward", "bwd": "backward",
 }  # fmt: skip
 _SUFFIXES = {"n't": "not", "'ll": "will", "'m": "am", "'re": "are", "'d": "would", "'ve": "have", "'s": ""}
 
 ACTION_LABELS = frozenset(
     """
-    action actions command commands cmd answer decision instruction motion 행동 동작 명령 액션 답 답변 조치
+    action actions command commands cmd tool skill function answer decision instruction motion 행동 동작 명령 액션 답 답변 조치
 """.split()
 )
-FIELD_LABELS = frozenset(
-    "direction distance angle degrees heading side target object amount speed 방향 거리 각도 대상 목표 물체 속도".split()
-)  # fmt: skip
+_FIELD_UNITS = {
+    "distance": "m", "거리": "m", "angle": "degrees", "각도": "degrees", "heading": "degrees", "m": "m", "meters": "m", "metres": "m",
+    "cm": "cm", "mm": "mm", "degrees": "degrees", "deg": "degrees", "radians": "rad", "rad": "rad", "seconds": "s", "미터": "m",
+    "센티미터": "cm", "도": "degrees",
+}  # fmt: skip
+_CONTAINERS = frozenset("params parameters arguments args kwargs 매개변수 인자".split())
+_BARE_FIELDS = frozenset("amount value magnitude 값".split())  # a number of what the action counts in
+FIELD_LABELS = frozenset("direction side target object speed 방향 대상 목표 물체 속도".split()) | _FIELD_UNITS.keys() | _BARE_FIELDS
 ASIDE_LABELS = frozenset(
     """
     thought thoughts thinking reasoning reason observation explanation description scene caption note why context question
@@ -51,7 +57,6 @@ ASIDE_LABELS = frozenset(
 _PLACES = frozenset(
     "left right front ahead back behind center centre middle forward 왼쪽 오른쪽 앞 뒤 앞쪽 뒤쪽 정면 전방 후방 좌측 우측".split()
 )
-_FIELD_UNITS = {"distance": "m", "거리": "m", "angle": "degrees", "각도": "degrees", "heading": "degrees", "degrees": "degrees"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,7 @@ def fold(text: str) -> str:
     Character by character first: `normalize` alone sorts runs of combining marks in quadratic time.
     """
     folded = unicodedata.normalize("NFC", _CAMEL.sub(" ", text).translate(_FOLD))
-    return _TAG.sub(_untagged, folded).replace(" - ", " , ")
+    return _ARGUMENTS.sub(" , ", _TAG.sub(_untagged, folded)).replace(" - ", " , ")
 
 
 def without_prompt(folded: str, prompt: str) -> str:
@@ -140,8 +145,12 @@ class _Run:
 def _runs(folded: str) -> list[_Run]:
     """Tokens up to a full stop, a line's end or the next label, with the label they stand under."""
     runs = [_Run("", [])]
+    item = 0
     for token in _tokens(folded):
         run = runs[-1]
+        if token == "." and run.tokens[-1:] == [str(item + 1)] and (item or len(run.tokens) == 1):
+            del run.tokens[-1]  # "1. turn left 2. go forward": an item's number is no quantity
+            item += 1
         if token in _ENDS:
             run.question = token == "?"
             runs.append(_after_end(run, token))
@@ -172,6 +181,8 @@ def _relabel(runs: list[_Run]) -> None:
     elif len(tokens) == 1 and label in _PLACES:  # "left: a chair" tells what is there
         tokens.clear()
         runs.append(_Run("scene", []))
+    elif label in _CONTAINERS:  # `"params": {"angle": 30}`
+        del tokens[-1]
     elif len(tokens) == 2 and label[-1].isdigit():  # "step 1:"
         tokens.clear()
     else:
@@ -204,9 +215,11 @@ def _labelled(runs: list[_Run]) -> list[_Run]:
 def _field(run: _Run) -> list[str]:
     """A field's value, with the unit its name implies: `"distance": 0.5`."""
     value = _trim(run.tokens)
+    if len(value) > 2 and value[1] == "," and value[3:4] in ([], [","]) and value[0][-1].isdigit():
+        del value[1:]  # behind it is a field nobody knows: `"distance": 0.5, "foo": "bar"`
     if len(value) == 1 and value[0][-1].isdigit():
         unit = _FIELD_UNITS.get(run.label)
-        return [*value, unit] if unit else []
+        return [*value, unit] if unit else value if run.label in _BARE_FIELDS else []
     return value
 
 

@@ -26,6 +26,10 @@ _NATIVE = {
     "한": 1.0, "하나": 1.0, "두": 2.0, "둘": 2.0, "세": 3.0, "셋": 3.0, "네": 4.0, "넷": 4.0, "다섯": 5.0, "여섯": 6.0, "일곱": 7.0,
     "여덟": 8.0, "아홉": 9.0, "열": 10.0, "반": 0.5, "몇": 2.0,
 }  # fmt: skip
+_NATIVE_TENS = {
+    "열": 10.0, "스물": 20.0, "스무": 20.0, "서른": 30.0, "마흔": 40.0, "쉰": 50.0, "예순": 60.0, "일흔": 70.0, "여든": 80.0, "아흔": 90.0,
+}  # fmt: skip
+_NATIVE |= _NATIVE_TENS | {ten + one: tens + n for ten, tens in _NATIVE_TENS.items() for one, n in _NATIVE.items() if 1.0 <= n < 10.0}
 
 
 class Number(NamedTuple):
@@ -42,6 +46,10 @@ def number_at(tokens: Sequence[str], start: int) -> Number | None:
     article = get(tokens, start) in {"a", "an"}
     at = start + article
     word = get(tokens, at)
+    if article and word == "hundred":
+        return _words(tokens, at, total=1.0)
+    if word in _WHOLE and (counted := _counted(tokens, at + 1)):
+        return counted  # a full 360
     if word in _WHOLE:
         return Number(1.0, at + 1)
     if word in _PARTS:
@@ -80,19 +88,22 @@ def _digits(tokens: Sequence[str], at: int) -> Number | None:
         value, end = value * math.pi, end + 1
     divisor = _plain(get(tokens, end + 1)) if get(tokens, end) == "/" else None
     if divisor is not None:
-        return Number(value / divisor if divisor else math.nan, end + 2, spelt=True)
+        past = _past(tokens, end + 2, "of", "a", "an", "the") if get(tokens, end + 2) == "of" else end + 2
+        return Number(value / divisor if divisor else math.nan, past, spelt=True)
     if get(tokens, end) == "분의":  # 4분의 1
         share = _plain(get(tokens, end + 1))
         return Number(share / value if share is not None and value else math.nan, end + 2, spelt=True)
     return Number(value, end, spelt=True)
 
 
-def _words(tokens: Sequence[str], at: int) -> Number | None:
+def _words(tokens: Sequence[str], at: int, total: float = 0.0) -> Number | None:
     """ "ninety", "one hundred and eighty", "zero point five"; at most eight words."""
-    total, end, seen = 0.0, at, False
+    end, seen = at, total > 0.0
     while end < at + 8:
         word = get(tokens, end)
-        if word in _ONES or word in _TENS:
+        if word in _TENS and 0.0 < total < 10.0:
+            total = 100.0 * total + _TENS[word]  # three sixty
+        elif word in _ONES or word in _TENS:
             total += _ONES.get(word, 0.0) + _TENS.get(word, 0.0)
         elif word == "hundred" and seen:
             total *= 100.0
@@ -124,7 +135,7 @@ def _korean_number(tokens: Sequence[str], at: int) -> Number | None:
 
 
 def korean_value(word: str) -> float | None:
-    """구십 → 90, 영점오 → 0.5, 두 → 2. Native words do not combine here."""
+    """구십 → 90, 영점오 → 0.5, 두 → 2, 스물다섯 → 25."""
     if word in _NATIVE:
         return _NATIVE[word]
     if not 0 < len(word) <= 8:

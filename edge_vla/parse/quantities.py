@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from edge_vla.parse.command import NO_MEASURE, Measure
-from edge_vla.parse.numerals import NOT_A_NUMBER, and_a_half, get, korean_value, number_at
+from edge_vla.parse.numerals import NOT_A_NUMBER, Number, and_a_half, get, korean_value, number_at, to_float
 
 MAX_DISTANCE_M = 1000.0  # further, faster or rounder than these is no instruction but a broken reply: refused, not capped
 MAX_ANGLE_RAD = 200.0 * math.pi
@@ -25,7 +25,7 @@ _METRES = {
     0.3048: "ft foot feet 피트",
     0.0254: "inch inches 인치",
     0.9144: "yard yards 야드",
-    _STEP_M: "step steps pace paces 걸음 발자국 발짝 발걸음",
+    _STEP_M: "step steps pace paces 걸음 발자국 발짝 발걸음 발",
 }
 _RADIANS = {
     math.pi / 180.0: "degree degrees deg degs 도",
@@ -52,8 +52,32 @@ UNITS: dict[str, Unit] = {
 } | {word: Unit("speed_mps", factor) for word, factor in _SPEEDS.items()}
 
 _NO_ROUND_TRIP = {"turn", "rotation", "spin", "revolution"}  # "a turn" is no angle ("make a turn to the left"); "one turn" is
-_NOT_GLUED = {"분", "s", "m"}  # 이분 is a person, not two minutes
-_TAILS = ("정도만", "만큼만", "정도", "만큼", "동안", "가량", "으로", "쯤", "씩", "간", "을", "를", "만", "로", "의")
+_NOT_GLUED = {"분", "발", "s", "m"}  # 이분 is a person, not two minutes; 이발 a haircut
+_TAILS = (
+    "정도만",
+    "만큼만",
+    "까지만",
+    "이하로",
+    "이내로",
+    "하고",
+    "정도",
+    "만큼",
+    "동안",
+    "가량",
+    "까지",
+    "이하",
+    "이내",
+    "으로",
+    "쯤",
+    "씩",
+    "간",
+    "을",
+    "를",
+    "만",
+    "로",
+    "의",
+)
+_UP_TO = {"to", "or", "에서"}
 _PER_KOREAN = {"초속": 1.0, "초당": 1.0, "시속": 3600.0}
 
 
@@ -122,12 +146,24 @@ def _sized(tokens: Sequence[str], start: int) -> _Sized | None:
     number = number_at(tokens, start)
     if number is None:
         return _glued(tokens, start)
-    word = _unit_word(get(tokens, number.end))
+    word = unit_word(get(tokens, number.end))
+    between = get(tokens, number.end)
+    if word is None and (between in _UP_TO or (number.spelt and to_float(between) is not None)):  # 1 to 2 m; 1-2 m
+        return _range(tokens, number, number.end + (between in _UP_TO))
     if word is None or (number.article and word in _NO_ROUND_TRIP):
         return None
     end = number.end + 1
     more = _half_more(tokens, end)
     return _Sized(number.value + (0.5 if more else 0.0), UNITS[word], end + more)
+
+
+def _range(tokens: Sequence[str], least: Number, at: int) -> _Sized | None:
+    """ "ten to fifteen centimetres": the least of it, because a budget is a bound."""
+    most = number_at(tokens, at)
+    word = unit_word(get(tokens, most.end)) if most else None
+    if most is None or word is None or most.article:
+        return None
+    return _Sized(min(least.value, most.value), UNITS[word], most.end + 1)
 
 
 def _glued(tokens: Sequence[str], start: int) -> _Sized | None:
@@ -153,7 +189,8 @@ def _speed(unit: Unit, seconds: float) -> Unit:
     return Unit(field, unit.factor / seconds)
 
 
-def _unit_word(token: str) -> str | None:
+def unit_word(token: str) -> str | None:
+    """The unit a word names, its particle aside, or None."""
     for word in (token, _untailed(token)):
         if word in UNITS:
             return word
@@ -162,6 +199,8 @@ def _unit_word(token: str) -> str | None:
 
 def _untailed(token: str) -> str:
     """A Korean unit without its particle: 미터를, 도만, 바퀴 정도."""
+    if not token.endswith(_TAILS):
+        return token
     for tail in _TAILS:
         if len(token) > len(tail) and token.endswith(tail):
             return token[: -len(tail)]
@@ -170,5 +209,5 @@ def _untailed(token: str) -> str:
 
 def _half_more(tokens: Sequence[str], at: int) -> int:
     """How many tokens say "and a half" behind a unit: 3, 1 (반, unless it starts 반 바퀴) or 0."""
-    korean = get(tokens, at) == "반" and _unit_word(get(tokens, at + 1)) is None
+    korean = get(tokens, at) == "반" and unit_word(get(tokens, at + 1)) is None
     return and_a_half(tokens, at) or int(korean)

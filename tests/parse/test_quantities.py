@@ -30,7 +30,9 @@ def found(text: str) -> Found | None:
         ("2미터를", 2.0), ("이 미터", 2.0), ("이미터만큼", 2.0), ("오십센티", 0.5), ("영점오 미터", 0.5), ("영 점 오 미터", 0.5),
         ("1미터 반", 1.5), ("반 미터",
         0.5), ("열 걸음", 3.0),
-        ("삼십 센치 정도", 0.3), ("1,000 m", 1.0),
+        ("삼십 센치 정도", 0.3), ("1,000 m", 1.0), ("3/4 of a metre", 0.75), ("a hundred cm", 1.0), ("a hundred and twenty cm", 1.2),
+        ("스물다섯 센티", 0.25), ("30센티까지만", 0.3), ("두 발", 0.6), ("ten to fifteen cm", 0.1), ("1-2 m", 1.0), ("1~2미터", 1.0),
+        ("2 or 1 m", 1.0), ("10에서 20센티", 0.1),
     ],
 )  # fmt: skip
 def test_distances(text: str, metres: float) -> None:
@@ -40,7 +42,9 @@ def test_distances(text: str, metres: float) -> None:
 @pytest.mark.parametrize(
     ("text", "radians"),
     [
-        ("90 degrees", TURN / 4), ("90°", TURN / 4), ("90deg", TURN / 4), ("ninety degrees", TURN / 4), ("pi/2 radians", TURN / 4),
+        ("90 degrees", TURN / 4), ("90°", TURN / 4), ("90deg", TURN / 4),
+        ("a full 360 degrees", TURN), ("one eighty degrees", TURN / 2), ("한 바퀴하고 반", TURN * 1.5),
+        ("ninety degrees", TURN / 4), ("pi/2 radians", TURN / 4),
         ("2 pi rad", TURN),
         ("a quarter turn", TURN / 4), ("half a turn", TURN / 2), ("three quarters of a turn", TURN * 0.75), ("one full rotation", TURN),
         ("one turn", TURN), ("1/2 turn", TURN / 2), ("90도", TURN / 4), ("구십 도", TURN / 4), ("백팔십도", TURN / 2), ("반 바퀴",

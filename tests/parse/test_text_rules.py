@@ -33,6 +33,10 @@ Signs = Callable[[RobotAction], str]
         ("turn, left", [("TURN", "00+")]),
         ("Action: turn\nDirection: right", [("TURN", "00-")]),
         ("strafe, right", [("MOVE", "0-0")]),
+        ("go forward after turning left", [("TURN", "00+"), ("MOVE", "+00")]),
+        ("after turning left, go forward", [("TURN", "00+"), ("MOVE", "+00")]),
+        ("왼쪽으로 돌아가지고 앞으로 가", [("TURN", "00+"), ("MOVE", "+00")]),
+        ("[우회전, 45도]", [("TURN", "00-")]),
         ("nothing to do here", [("UNKNOWN", "000")]),
     ],
 )
@@ -95,6 +99,13 @@ def test_prompt_says_nothing() -> None:
         ("turn around", DEFAULT_TRAVEL_M, math.pi),
         ("왼쪽으로 반 바퀴 돌아", DEFAULT_TRAVEL_M, math.pi),
         ("앞으로 이 미터 가", 2.0, DEFAULT_TURN_RAD),
+        ("1. turn left 2. go forward", DEFAULT_TRAVEL_M, DEFAULT_TURN_RAD),  # the item's number is no angle
+        ("go forward 2.", DEFAULT_TRAVEL_M, DEFAULT_TURN_RAD),
+        ('{"action": "forward", "distance": 0.4, "foo": 1}', 0.4, DEFAULT_TURN_RAD),
+        ('{"motion": "reverse", "cm": 30}', 0.3, DEFAULT_TURN_RAD),
+        ("turn right, not left, 60 degrees", DEFAULT_TRAVEL_M, math.radians(60)),
+        ("우회전, 45도", DEFAULT_TRAVEL_M, math.radians(45)),
+        ("spin around once", DEFAULT_TRAVEL_M, MAX_TURN_RAD),
     ],
 )
 def test_budgets(text: str, travel_m: float, turn_rad: float) -> None:

@@ -8,14 +8,16 @@ from dataclasses import replace
 
 from edge_vla.parse.command import ASSUMED, BARE, CLEAR, NO_MEASURE, UNSURE, Command, Measure, Way, less
 from edge_vla.parse.english.scan import Noun, Parts, scan
-from edge_vla.parse.english.verbs import GERUNDS, Sense, Takes
-from edge_vla.parse.english.words import DETERMINERS, FILLERS, NOT_TAKEN, NOUNS_TOO, NP_ENDS, PICTURE_NOUNS, SIGNS, TURN_NOUNS
+from edge_vla.parse.english.verbs import GERUNDS, SENSES, Sense, Takes
+from edge_vla.parse.english.words import DETERMINERS, FILLERS, NOT_TAKEN, NOUNS_TOO, NP_ENDS, PICTURE_NOUNS, SIGNS, TURN_NOUNS, WAYS
 from edge_vla.parse.quantities import merge
 from edge_vla.types import ActionType
 
 ONE_STEP = Measure(distance_m=0.3)
 _LATERAL = (Way.LEFT, Way.RIGHT)
 _ALONG = (Way.FORWARD, Way.BACKWARD)
+_SPINS = frozenset("spin spinning rotate rotating revolve revolving".split())  # "turn around once" is half of that
+_TIMES = {"once": 1.0, "twice": 2.0}
 _GO = Sense(ActionType.MOVE, Takes.WAY)
 
 
@@ -24,6 +26,9 @@ def build(sense: Sense, head: Sequence[str], rest: Sequence[str]) -> Command | N
     if sense.kind is ActionType.STOP:
         return _stop(head, rest)
     parts = scan(rest, sense.kind)
+    if head[0] in _SPINS and not _lateral(parts.ways):
+        times = next((_TIMES[word] for word in rest if word in _TIMES), None)
+        parts.measure = merge(parts.measure, Measure(angle_rad=times and 2.0 * math.pi * times))
     if sense.half_turn:
         return _half_turn(parts, _lateral(parts.ways))
     if sense.kind in {ActionType.MOVE, ActionType.TURN}:
@@ -36,7 +41,7 @@ def build(sense: Sense, head: Sequence[str], rest: Sequence[str]) -> Command | N
 def build_bare(tokens: Sequence[str], *, alone: bool) -> Command | None:
     """A direction without a verb: "left", "90 degrees to the right", "straight ahead, slowly"."""
     parts = scan(tokens, ActionType.MOVE)
-    if not parts.ways or parts.thing or parts.place or parts.away or parts.around or parts.extra or parts.circumstances:
+    if not (parts.ways or parts.straight) or parts.thing or parts.place or parts.away or parts.around or parts.extra or parts.circumstances:
         return None
     if list(tokens) == ["right"] and not alone:
         return None  # "right, move forward"
@@ -44,11 +49,21 @@ def build_bare(tokens: Sequence[str], *, alone: bool) -> Command | None:
     return replace(command, sure=min(command.sure, BARE), bare=True) if command else None
 
 
+def build_reversed(tokens: Sequence[str]) -> Command | None:
+    """The verb behind its way: "three metres forward go"."""
+    sense = SENSES.get(tokens[-1]) if len(tokens) > 1 and tokens[-1] not in WAYS else None
+    if sense is None or sense.kind not in {ActionType.MOVE, ActionType.TURN} or build_bare(tokens[:-1], alone=False) is None:
+        return None
+    return build(sense, tokens[-1:], tokens[:-1])
+
+
 def detail(tokens: Sequence[str]) -> Parts | None:
     """A quantity or a pace alone, for the command before it: "turn left, slowly, 30 degrees"."""
     parts = scan(tokens, ActionType.MOVE)
     said = parts.measure != NO_MEASURE or parts.pace != 1.0
-    alone = not (parts.ways or parts.thing or parts.place or parts.away or parts.around or parts.extra or parts.circumstances)
+    alone = not (
+        parts.ways or parts.straight or parts.thing or parts.place or parts.away or parts.around or parts.extra or parts.circumstances
+    )
     return parts if said and alone else None
 
 
@@ -72,6 +87,8 @@ def _motion(sense: Sense, parts: Parts, *, stepping: bool) -> Command | None:
     if stepping and parts.measure.distance_m is None:
         parts.measure = merge(parts.measure, ONE_STEP)
     ways = ((sense.way,) if sense.way else ()) + tuple(parts.how) + tuple(parts.ways)
+    if parts.straight and Way.BACKWARD not in ways:  # "back straight up" goes straight, but back
+        ways += (Way.FORWARD,)
     lateral, along = _lateral(ways), _along(ways)
     if sense.sideways or parts.sideways or (stepping and lateral and not along):
         return replace(_command(ActionType.MOVE, parts, ways=lateral, sure=CLEAR if lateral else UNSURE), sideways=True)
@@ -133,7 +150,7 @@ def _thing(sense: Sense, head: Sequence[str], rest: Sequence[str], parts: Parts)
         return None  # "looking at the image"
     if list(head) == ["pick"] and "up" not in rest:
         return None
-    if target is None and parts.ways and sense.kind is ActionType.NAVIGATE:
+    if target is None and (parts.ways or parts.straight) and sense.kind is ActionType.NAVIGATE:
         return _motion(_GO, parts, stepping=False)  # "navigate left"
     if target is None and parts.ways and sense.kind in {ActionType.LOOK, ActionType.POINT}:
         return _command(sense.kind, parts, ways=tuple(parts.ways), side=parts.side)

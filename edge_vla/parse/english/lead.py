@@ -23,41 +23,64 @@ _SUBJECTS = phrases(
     "i, we, you, robot, the robot, this robot, your robot, my robot, rover, the rover, the agent, it, the vehicle, the gripper, the arm"
 )
 _MODALS = phrases("should, will, must, shall, would, need to, needs to, have to, has to, ought to, had better, do, does")
+SHOULD = frozenset("should will must shall needs has ought".split())
 _PLANS = phrases("going to, about to, to, supposed to")
 _BE = {"i": "am", "we": "are", "you": "are"}
+_SEEMS = ("is", "would be", "might be", "may be", "could be", "will be", "seems", "is probably", "is now")
+_GOOD = phrases("""
+    best, better, wise, wiser, wisest, safe, safer, safest, advisable, necessary, important, recommended, preferable, prudent, good,
+    reasonable, sensible, required, a good idea, the best idea, time, a good time, essential
+""")
+_BAD = phrases("""
+    unsafe, dangerous, unwise, risky, impossible, inadvisable, a bad idea, forbidden, not allowed, not possible, not permitted,
+    unnecessary, not advised, too dangerous, too risky, prohibited
+""")
 _LEAD_INS = (
     {f"{who} {modal}" for who in _SUBJECTS for modal in _MODALS}
     | {f"{who} {_BE.get(who, 'is')} {plan}" for who in _SUBJECTS for plan in _PLANS}
     | {f"{modal} {who}" for modal in ("can", "could", "would", "will") for who in ("you", "you please")}
     | phrases("""
-        could the robot, would the robot, you can, you could, you may, you might, would you mind, let us, let the robot, go
-        ahead and, try to, make sure to, make sure you, make sure that you, be sure to, remember to, feel free to, start by,
-        begin by, start to, begin to, continue to, proceed to, go and, come and, i want to, i want you to, i need you to, i
-        would like you to, i would like to, i think, i think that, i believe, i suggest, i suggest that, i recommend, i would
+        could the robot, would the robot, you can, you could, you may, you might, would you mind, let us, let the robot, go ahead
+        and, try to, make sure to, make sure you, make sure that you, be sure to, remember to, feel free to, start by, begin
+        by, start to, begin to, continue to, proceed to, go and, come and, i want to, i want you to, i need you to, i would
+        like you to, i would like to, i think, i think that, i believe, i suggest, i suggest that, i recommend, i would
         recommend, i would suggest, i recommend that, i advise you to, i command you to, i order you to, i ask you to, i am
-        asking you to, it is best to, it would be best to, it is better to, the best option is to, you had better, do not
-        hesitate to, do not forget to, never forget to, do not be afraid to, it is time to, time to, your task is to, the task
-        is to, your job is to, my plan is to, the plan is to, have the robot, make the robot, get the robot to, tell the robot
-        to, command the robot to, you want to, you dare, you ever, under any circumstances, at any time, in any case, for any
-        reason, at all, all right, it is safe to, all you need to do is, what you should do is
+        asking you to, the best option is to, you had better, do not hesitate to, do not forget to, never forget to, do not
+        be afraid to, time to, your task is to, the task is to, your job is to, my plan is to, the plan is to, have the
+        robot, make the robot, get the robot to, tell the robot to, command the robot to, you want to, you dare, you ever,
+        under any circumstances, at any time, in any case, for any reason, at all, all right, all you need to do is, what
+        you should do is, may i ask you to, can i ask you to, could i ask you to, begin with, start with, start off with,
+        take it slow, take it easy, be careful, slow down, roger that, copy that, got it, will do, of course, right away
     """)
+    | {f"it {be} {good} to" for be in _SEEMS for good in _GOOD}
 )
 # these are lead-ins only where a verb follows: "keep left", "i", "start" are something else
 _WITH_VERB = phrases("""
     continue, start, begin, try, do, better, keep, keep on, dare, ever, even, it seems, it seems that, it appears, it appears
-    that, it looks like, think about, think of, i am, we are, let me, i, we, you, robot, the robot, the rover
+    that, it looks like, that, think about, think of, i am, we are, let me, i, we, you, robot, the robot, the rover
 """)
-_NEGATIVE = phrases("""
+_NEGATIVE = (
+    phrases("""
     can not, could not, am unable to, is unable to, are unable to, unable to, am not able to, no need to, there is no need to,
-    refrain from, under no circumstances, by no means, in no case, on no account, no longer, no more, refuse to, it is forbidden to,
-    it is not allowed to, it is unsafe to, it is dangerous to, not allowed to, you are forbidden to, it is not safe to, keep from,
+    refrain from, under no circumstances, by no means, in no case, on no account, no longer, no more, refuse to,
+    not allowed to, you are forbidden to, keep from,
     you are not allowed to, no one should, nobody should, must avoid, should avoid
 """)
+    | {f"it {be} {bad} to" for be in _SEEMS for bad in _BAD | {f"not {good}" for good in _GOOD}}
+    | {f"it {be[:-3]} not be {good} to" for be in _SEEMS if be.endswith(" be") for good in _GOOD}
+)
 _CORRECTIONS = phrases("no, actually, sorry, oops, i mean, scratch that, correction, wait no, no wait, my mistake, or rather")
 _MOTIONS = frozenset("turn turns movement movements motion".split())
 _AUXILIARIES = frozenset("need have want should will must can could".split())
-_ANSWERS = frozenset("action move step command answer option choice decision instruction maneuver response output".split())
-_REQUESTS = frozenset("can could would will please".split())  # a question that begins so is a request
+_ANSWERS = frozenset(
+    """
+    action move step command answer option choice decision instruction maneuver response output suggestion recommendation advice plan
+    thing
+    """.split()
+)
+_REQUESTS = frozenset("can could would will may please".split())  # a question that begins so is a request
+_PREPOSITIONS = frozenset("at in on from for by with given based according due".split())
+_SUBJECT_MODALS = {f"{who} {modal}" for who in _SUBJECTS for modal in _MODALS}
 _ALL_LEAD_INS = _LEAD_INS | _WITH_VERB
 _LONGEST = max(len(phrase.split()) for phrase in _ALL_LEAD_INS | _NEGATIVE)
 
@@ -109,14 +132,32 @@ def _next(tokens: Sequence[str], lead: Lead) -> Lead | None:
         return replace(lead, at=at + 1, polite=lead.polite or token == "please")
     if at == 0 and to_float(token) is not None and _is(tokens, 1, HEADS):
         return replace(lead, at=1)  # "2) move forward"
+    if at == 0 and token in _PREPOSITIONS:
+        return _behind_circumstance(tokens, lead)
+    return None
+
+
+def starts_with_robot(tokens: Sequence[str]) -> bool:
+    """Whether a clause is about the robot: "the robot is facing a wall"."""
+    return _phrase(tokens, 0, _SUBJECTS) > 0
+
+
+def _behind_circumstance(tokens: Sequence[str], lead: Lead) -> Lead | None:
+    """Behind "at this point", where "we have to" follows."""
+    for at in range(2, min(len(tokens), _LOOKAHEAD)):
+        if tokens[at - 1] in NEGATORS:
+            break
+        if _phrase(tokens, at, _SUBJECT_MODALS):
+            return replace(lead, at=at)
     return None
 
 
 def _answer(tokens: Sequence[str]) -> int:
     """Behind "the best action is (to)", or 0."""
     for at in range(1, min(len(tokens) - 1, _LOOKAHEAD)):
-        if tokens[at] in {"is", "be"} and tokens[at - 1] in _ANSWERS | {"would", "should"} and not _ANSWERS.isdisjoint(tokens[:at]):
-            return at + (2 if tokens[at + 1] == "to" else 1)
+        if tokens[at] in {"is", "be"} and tokens[at - 1] in _ANSWERS | {"would", "should", "do"} and not _ANSWERS.isdisjoint(tokens[:at]):
+            told = list(tokens[at + 1 :]) == ["right"]  # "the answer is right"
+            return 0 if told else at + (2 if tokens[at + 1] in {"to", "that"} else 1)
     return 0
 
 

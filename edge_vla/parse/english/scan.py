@@ -14,6 +14,7 @@ from edge_vla.parse.english.words import (
     FILLERS,
     GOING_TO,
     LITTLE,
+    LY_NOUNS,
     NP_ENDS,
     PACES,
     PRONOUNS,
@@ -30,7 +31,7 @@ from edge_vla.parse.quantities import UNITS, measure_at, merge
 from edge_vla.types import ActionType
 
 _MAX_WORDS = 6  # of a thing's name
-_PASSING = frozenset("along past across at with via between".split())
+_PASSING = frozenset("along past across at with via".split())
 _AFTER_RIGHT = frozenset("to into up through past over next beside behind in ahead away here there now on back".split())
 
 
@@ -59,6 +60,7 @@ class Parts:
     away: Noun | None = None
     around: Noun | None = None
     sideways: bool = False
+    straight: bool = False  # ahead, unless it goes straight back
     around_alone: bool = False
     measure: Measure = NO_MEASURE
     pace: float = 1.0
@@ -86,7 +88,9 @@ def noun_at(tokens: Sequence[str], start: int) -> Noun | None:
         at += 1
     while at < len(tokens) and len(words) < _MAX_WORDS:
         token = tokens[at]
-        if token == "of" and words and get(tokens, at + 1) not in NP_ENDS | {""}:
+        if words and is_adverb(token) and token not in LY_NOUNS:
+            break  # "grip the bottle tightly"
+        if token == "of" and words and get(tokens, at + 1) not in NP_ENDS | {""} and measure_at(tokens, at + 1) is None:
             words.append(token)
         elif (
             token in NP_ENDS
@@ -154,8 +158,8 @@ def _worded(tokens: Sequence[str], at: int, parts: Parts, kind: ActionType) -> i
     if token == "right" and (after == "away" if kind is ActionType.TURN else after in _AFTER_RIGHT):
         return at + 1  # "go right up to the cup", "stop right now"; but "turn right now" turns
     if token in WAYS and (moving or token not in SIDES or not _names(tokens, at + 1)):
-        parts.ways.append(WAYS[token])
-        return at + 1
+        _way(tokens, at, parts)
+        return at + (2 if token == "straight" and after == "on" else 1)
     if token in SIDEWAYS:
         parts.sideways = True
         return at + 1
@@ -176,16 +180,28 @@ def _worded(tokens: Sequence[str], at: int, parts: Parts, kind: ActionType) -> i
     return _rest(tokens, at, parts)
 
 
+def _way(tokens: Sequence[str], at: int, parts: Parts) -> None:
+    if tokens[at] == "straight":
+        parts.straight = True
+    elif tokens[at] == "ahead" and get(tokens, at - 1) in {"turn", "turns"}:
+        parts.circumstances += 1  # "left turn ahead" tells where one is
+    else:
+        parts.ways.append(WAYS[tokens[at]])
+
+
 def _ways(tokens: Sequence[str]) -> list[Way]:
     """The directions of a short phrase: "turning to the right"."""
     return [WAYS[token] for token in tokens if token in WAYS]
 
 
 def _destination(tokens: Sequence[str], at: int, parts: Parts) -> int:
-    noun = noun_at(tokens, at + 1)
+    where = get(tokens, at + 1) == "where"  # "to where the table is"
+    noun = noun_at(tokens, at + 1 + where)
     if noun is None:
         parts.extra += 1
         return at + 1
+    if where and get(tokens, noun.end) in {"is", "are"}:
+        noun = noun._replace(end=noun.end + 1)
     parts.place = parts.place or noun
     parts.side = parts.side or noun.side
     return noun.end

@@ -49,10 +49,10 @@ _ROWS: tuple[tuple[Sense, str], ...] = (
         """,
     ),
     (replace(_GO, alone=None), """
-        head, keep, stay on, step, take a step, inch, creep, crawl, come, rush, race, hurry, keep on, nudge, edge
+        head, keep, stay on, step, take a step, inch, creep, crawl, come, rush, race, hurry, keep on, nudge, edge, budge
     """),
     (replace(_GO, way=Way.BACKWARD), """
-        reverse, retreat, back up, back off, back away, back, step back, pull back, withdraw, fall back, move back
+        reverse, retreat, back up, back off, back away, back, step back, back it up, pull back, withdraw, fall back, move back
     """),
     (replace(_GO, way=Way.FORWARD), "move up a bit, pull forward, pull ahead, roll forward, forge ahead"),
     (replace(_GO, alone=None, sideways=True), """
@@ -78,11 +78,13 @@ _ROWS: tuple[tuple[Sense, str], ...] = (
         Sense(_A.STOP, Takes.NOTHING),
         """
         stop, halt, freeze, pause, wait, brake, stand still, stay still, stay put, stay there, stay here, stay where you are,
-        remain, stay, stand by, hold still, hold on, hold position, hold your position, hold it, hold there, hold here, cease, park,
-        abort, cancel, emergency stop, full stop, come to a stop, come to a halt, come to a full stop, come to a complete stop, come
-        to rest, quit, idle, rest, whoa, be still, do nothing, shut down, power off, hit the brakes, apply the brakes, apply brakes,
-        keep still, keep your position, maintain position, watch out, look out, make a stop, no motion, no movement, stop moving,
-        enough, slam on the brakes, stay in place, remain in place
+        remain, stay, stand by, hold still, hold on, hold position, hold your position, hold it, hold there, hold here,
+        cease, park, abort, cancel, emergency stop, e stop, estop, full stop, come to a stop, come to a halt, come to a full
+        stop, come to a complete stop, come to rest, quit, idle, rest, whoa, be still, do nothing, shut down, power off, hit
+        the brakes, apply the brakes, apply brakes, keep still, keep your position, maintain position, watch out, look out,
+        make a stop, no motion, no movement, stop moving, enough, slam on the brakes, stay in place, remain in place, kill
+        the motors, kill the engine, kill the power, cut the motors, cut the engine, cut the power, cut the throttle,
+        disable the motors, shut off, power down, stand down
         """,
     ),
     (

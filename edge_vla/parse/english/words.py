@@ -27,7 +27,7 @@ FILLERS = frozenset(
     alright well hey hi hello so simply directly immediately again too maybe perhaps really very more further only about
     approximately roughly around nearly exactly another robot rover for by at once instead thanks thank you sharp sharply hard
     smoothly steadily safely speed pace full ten turn turns turning direction side motion safe clear all way possible soon still
-    quite rather somewhat there here place spot slight tight gentle far as much wide movement movements eos
+    quite rather somewhat there here place spot slight tight gentle far as much wide movement movements eos real super pretty nice
     """.split()
 )  # fmt: skip
 DETERMINERS = frozenset(
@@ -37,10 +37,10 @@ DETERMINERS = frozenset(
         """.split()
 )
 PRONOUNS = frozenset("it them him her me you us this that one something anything everything nothing someone here there".split())
-GOING_TO = frozenset("to toward towards into inside near beside behind through onto under unto".split())
+GOING_TO = frozenset("to toward towards into inside near beside behind between through onto under unto".split())
 CIRCUMSTANCE = frozenset(
     """
-    on in at along past across with between of from over beyond against above below within upon per off out outside among amid
+    on in at along past across with of from over beyond against above below within upon per off out outside among amid
     during via like than except before after using
     """.split()
 )
@@ -76,6 +76,9 @@ PURPOSES = frozenset(
     turn be have check ensure prevent clear pass align center centre follow explore inspect stop not enter escape return navigate
     """.split()
 )
+
+
+LY_NOUNS = frozenset("family butterfly jelly belly assembly supply trolly dolly lily holly reply bully gully folly".split())
 
 
 def is_adverb(word: str) -> bool:

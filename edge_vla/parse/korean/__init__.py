@@ -12,6 +12,7 @@ from edge_vla.parse.command import Command
 from edge_vla.parse.korean.reader import Reader
 from edge_vla.parse.korean.spacing import spaced
 from edge_vla.parse.korean.words import QUESTION_WORDS
+from edge_vla.types import ActionType
 
 __all__ = ["is_korean", "read"]
 
@@ -24,6 +25,7 @@ def is_korean(tokens: Sequence[str]) -> bool:
 def read(tokens: Sequence[str], *, question: bool = False) -> list[Command]:
     """The commands of one sentence, in order; negated, conditional and limiting ones are marked, not left out."""
     words = spaced(tokens)
-    if any(word in QUESTION_WORDS for word in words):
-        return []
-    return Reader(words, question=question).read()
+    found = Reader(words, question=question).read()
+    if any(word in QUESTION_WORDS for word in words):  # 어디로 가; 누가 다가오면 멈춰 stops whoever comes
+        return [] if question else [command for command in found if command.negated or command.kind is ActionType.STOP]
+    return found

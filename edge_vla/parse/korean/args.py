@@ -12,6 +12,7 @@ from edge_vla.parse.korean.forms import has_final, takes_euro
 from edge_vla.parse.korean.verbs import VERB_NOUNS, Role
 from edge_vla.parse.korean.words import (
     ADJECTIVES,
+    ADVERB_ENDINGS,
     AT_PARTICLES,
     DIRECTIONS,
     FILLERS,
@@ -73,6 +74,12 @@ class Args:
         """Directions and quantities and nothing else: 왼쪽으로 90도."""
         return bool(self.ways) and not (self.thing or self.place or self.loose or self.subject or self.extra)
 
+    @property
+    def only_detail(self) -> bool:
+        """A quantity or a pace and nothing else: 45도, 천천히."""
+        said = self.measure != NO_MEASURE or self.pace != 1.0
+        return said and not (self.ways or self.thing or self.place or self.loose or self.subject or self.sideways or self.forward)
+
 
 def name_of(words: Sequence[str]) -> str | None:
     """A thing's name, or None for none and for pronouns."""
@@ -117,7 +124,7 @@ def take(token: str, after: str, args: Args, *, before_verb: bool) -> None:
         args.ways.extend([manner.way] if manner.way else [])
     elif direction := direction_of(token):
         _take_direction(token, direction, after, args, before_verb=before_verb)
-    elif token not in FILLERS:
+    elif token not in FILLERS and not token.endswith(ADVERB_ENDINGS):
         _take_noun(token, args)
 
 

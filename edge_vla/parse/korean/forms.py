@@ -28,6 +28,7 @@ class Form(Enum):
     STEM = auto()  # 가지 (마)
     FORBID = auto()  # 가지마세요
     FORBID_THEN = auto()  # 가지말고
+    TOLD = auto()  # 갔다: what somebody did
     PURPOSE = auto()  # 가러
 
 
@@ -46,7 +47,11 @@ _NOT = (
     """
 ).split()
 NOT_WORDS = frozenset(_NOT) | {"말", "않을"}
-NOT_THEN_WORDS = frozenset({"말고", "않고", "말고서", "않은", "않는"})
+NOT_THEN_WORDS = frozenset({"말고", "않고", "말고서", "않은", "않는", "말고요", "마시고", "마시고요", "않고요"})
+NOT_IF_WORDS = frozenset({"않으면", "않았으면", "말았으면"})
+_TOLD = "다 어 어요 습니다 음 네 네요 지 죠 고 는데 습니까 나 나요"
+_CAN_NOT = "수없다 수없어 수없어요 수없습니다 수없음"
+_MUST_NOT = "서는안돼 서는안돼요 서는안된다 서는안됩니다 선안돼 선안됩니다"
 _MAY_NOT = "면안돼 면안돼요 면안된다 면안됩니다 면안되요"
 
 
@@ -72,7 +77,14 @@ def _table(*rows: tuple[Form, str]) -> dict[str, Form]:
 _NOT_AFTER_JI = " ".join(f"{ji}{ending}" for ji in ("지", "진", "지는") for ending in _NOT)
 ENDINGS: dict[Base, dict[str, Form]] = {
     Base.INFINITIVE: _table(
-        (Form.PLAIN, "_"), (Form.STATEMENT, "요"), (Form.SO, "서"), (Form.NEED, "야"), (Form.THEN, "다가"), (Form.IMPERATIVE, _ASKS)
+        (Form.PLAIN, "_"),
+        (Form.STATEMENT, "요"),
+        (Form.SO, "서"),
+        (Form.NEED, "야"),
+        (Form.THEN, "다가 가지고 가지구 갖고"),
+        (Form.IMPERATIVE, _ASKS),
+        (Form.IF, "서는 선 줬으면 주셨으면 주면 주시면"),
+        (Form.FORBID, _MUST_NOT),
     ),
     Base.STEM: _table(
         (Form.IMPERATIVE, "자 자고 겠다 겠습니다 겠어요 겠어 겠음 도록 거라 렴 게 읍시다"),
@@ -83,9 +95,10 @@ ENDINGS: dict[Base, dict[str, Form]] = {
         (Form.FORBID, _NOT_AFTER_JI),
         (Form.FORBID_THEN, "지말고 지않고 지말고서"),
         (Form.IF, "거든"),
+        (Form.ASIDE, "기전에 기전"),
     ),
     Base.SHORT: _table((Form.MODIFIER, "는"), (Form.STATEMENT, "는다")),
-    Base.SHORT_EU: _table((Form.IMPERATIVE, _POLITE), (Form.ASIDE, "니 니까")),
+    Base.SHORT_EU: _table((Form.IMPERATIVE, _POLITE), (Form.ASIDE, "니 니까"), (Form.IF, "시면"), (Form.NEED, "셔야")),
     Base.STEM_EU: _table(
         (Form.WHILE, "면서 며"),
         (Form.IF, "면"),
@@ -94,11 +107,11 @@ ENDINGS: dict[Base, dict[str, Form]] = {
         (Form.PURPOSE, "러 려고 려면"),
         (Form.IMPERATIVE, "라 라고 라니까"),
     ),
-    Base.PAST: _table((Form.THEN, "다가")),
+    Base.PAST: _table((Form.THEN, "다가"), (Form.IF, "으면"), (Form.TOLD, _TOLD)),
     Base.WITH_N: _table((Form.MODIFIER, "_"), (Form.STATEMENT, "다")),
     Base.WITH_M: _table((Form.STATEMENT, "_")),
     Base.WITH_B: _table((Form.STATEMENT, "니다"), (Form.IMPERATIVE, "시다")),
-    Base.WITH_L: _table((Form.MODIFIER, "_"), (Form.IMPERATIVE, _WILL)),
+    Base.WITH_L: _table((Form.MODIFIER, "_"), (Form.IMPERATIVE, _WILL), (Form.FORBID, _CAN_NOT)),
 }
 
 
@@ -121,6 +134,12 @@ def bases(stem: str, *infinitives: str) -> Iterator[tuple[str, Base]]:
 def has_final(word: str) -> bool:
     """Whether a word ends in a consonant, for 을/를, 이/가, 은/는, 과/와."""
     return _final(word) != 0
+
+
+def is_past(word: str) -> bool:
+    """Whether a word ends as a past does, whatever its verb: 넘어졌다, 보았습니다; 있다 and 가겠다 are none."""
+    base = next((word.removesuffix(end) for end in ("습니다", "어요", "다", "어", "음") if word.endswith(end)), "")
+    return bool(base) and _final(base) == _SS and base[-1] not in "있겠"
 
 
 def takes_euro(word: str) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from edge_vla.parse.command import ASSUMED, BARE, CLEAR, UNSURE, Command, Measure, Way, less
 from edge_vla.parse.korean.args import Args
 from edge_vla.parse.korean.verbs import Role, Verb
-from edge_vla.parse.korean.words import BODY, CAMERA
+from edge_vla.parse.korean.words import BODY, CAMERA, HANDS
 from edge_vla.parse.quantities import merge
 from edge_vla.types import ActionType
 
@@ -34,6 +34,8 @@ def build(verb: Verb, args: Args) -> Command | None:
         case Role.AVOID:
             ways = _lateral(args.ways)
             return _away(args, ways, args.noun or args.place)
+        case Role.HAND:
+            return Command(verb.kind) if (args.noun or "").split()[-1:] and (args.noun or "").split()[-1] in HANDS else None
         case Role.THING | Role.LOOK | Role.PLACE:
             return _thing(verb, args)
         case _:
@@ -99,7 +101,8 @@ def _come_back(args: Args) -> Command | None:
     if args.thing:
         return _away(args, _lateral(args.ways), args.thing)
     if args.place or not _lateral(args.ways):
-        return _command(ActionType.NAVIGATE, args, target=args.place or args.noun)
+        target = args.place or args.noun
+        return _command(ActionType.NAVIGATE, args, target=target, sure=CLEAR if target else ASSUMED)
     return _command(ActionType.TURN, args, ways=_lateral(args.ways))
 
 

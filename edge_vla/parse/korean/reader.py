@@ -9,19 +9,25 @@ from dataclasses import replace
 from edge_vla.parse.command import Command, Cue
 from edge_vla.parse.korean.args import Args, direction_of, take
 from edge_vla.parse.korean.endings import ending_at, is_verb, nominal
-from edge_vla.parse.korean.forms import NOT_THEN_WORDS, NOT_WORDS, Form
+from edge_vla.parse.korean.forms import NOT_IF_WORDS, NOT_THEN_WORDS, NOT_WORDS, Form, is_past
 from edge_vla.parse.korean.kinds import build, build_bare
 from edge_vla.parse.korean.verbs import VERB_NOUNS, Role, Verb, verb_at
 from edge_vla.parse.korean.words import (
     AFTER,
     ASIDE_ENDINGS,
+    AT_ONCE,
+    BEFORE,
     CONDITION_NOUNS,
     CORRECTIONS,
+    EVIDENTLY,
     FILLERS,
     LITTLE,
+    ME_AND_ROBOT,
     NOT_THIS_BUT,
     PACES,
+    PICTURES,
     STOP_SOON,
+    THEREFORE,
     WHENEVER,
 )
 from edge_vla.parse.numerals import get
@@ -29,9 +35,12 @@ from edge_vla.parse.quantities import measure_at, merge
 from edge_vla.types import ActionType
 
 _COMMANDING = frozenset({Form.IMPERATIVE, Form.STATEMENT, Form.PLAIN, Form.THEN, Form.SO, Form.WHILE})
+_GOES_ON = frozenset({Form.THEN, Form.SO, Form.WHILE})
 _TELLING = _COMMANDING - {Form.IMPERATIVE}  # forms that tell what somebody does as well as what to do
 _ENDED_ONLY = ("감", "봄")  # 감 찾아: a persimmon, not "going"
 _NOUN_ENDING = re.compile("(?:[을를은는도만]|이?요|입니다)$")
+_NEED = frozenset("필요 필요가 필요는".split())
+_SUBJECT_ENDING = re.compile("[이가]$")  # 회전이 필요하다
 
 
 class Reader:
@@ -48,6 +57,7 @@ class Reader:
         self._conditional = False
         self._replaces = False
         self._found: list[Command] = []
+        self._open = False  # the last clause goes on into the next: 가고
 
     def read(self) -> list[Command]:
         """The commands, in order."""
@@ -56,6 +66,8 @@ class Reader:
         if self._noun:
             self._close(self._noun, Form.STATEMENT)
         self._bare()
+        if self._open and self._words and is_past(self._words[-1]):
+            self._found.clear()  # 간 뒤 넘어졌다: all of it is told
         if self._found and self._found[-1].cue is Cue.MANNER:
             self._found[-1] = replace(self._found[-1], cue=Cue.PLAIN)
         return self._found
@@ -72,7 +84,8 @@ class Reader:
                 self._noun = None  # 이동 경로를: the noun belongs to the next one and is no command
                 self._args.loose.append(self._words[self._at - 1])
             after = get(self._words, self._at + 1)
-            take(word, after, self._args, before_verb=is_verb(after))
+            counted = bool(after) and measure_at(self._words, self._at + 1) is not None
+            take(word, after, self._args, before_verb=counted or is_verb(after))
             self._at += 1
 
     def _mark(self, word: str) -> bool:
@@ -85,22 +98,36 @@ class Reader:
             self._args, self._noun = Args(measure=self._args.measure, pace=self._args.pace), None
         elif word == "없이":
             self._forbid(Cue.LIMITS)
-        elif word in STOP_SOON:
+        elif self._forbids(word):
             self._forbid(Cue.PLAIN)
         elif word in {"안", "못"} and is_verb(get(self._words, self._at + 1)):
             self._not = True
+        elif self._noun and word in BEFORE:
+            self._args, self._noun = Args(), None  # 전진 전에
+        elif self._tells_why(word):
+            self._args = Args()
         elif word in WHENEVER or self._is_condition(word):
             self._conditional, self._args = True, Args()
-        elif word == "때까지" or (word.endswith(ASIDE_ENDINGS) and verb_at(word) is None):
-            self._args = Args()
-        else:
+        elif not (word in THEREFORE and self._at == self._since):
             return False
         self._at += 1
         return True
 
+    def _forbids(self, word: str) -> bool:
+        """이동 금지, and behind a verb's noun 꼼짝 마, 회전이 필요 없다."""
+        needless = word.startswith("없") and get(self._words, self._at - 1) in _NEED
+        return word in STOP_SOON or (self._noun is not None and (needless or (word in NOT_WORDS and word != "말")))
+
+    def _tells_why(self, word: str) -> bool:
+        """The end of an aside: 이미지를 보면, 상황에 따르면, 보일 때까지, 있으니까."""
+        shown = word in EVIDENTLY or (word == "보면" and self._args.noun in PICTURES)
+        return shown or word == "때까지" or (word.endswith(ASIDE_ENDINGS) and verb_at(word) is None)
+
     def _verb_noun(self, word: str) -> bool:
         """회전, 이동을: a verb's noun, a command of its own unless more follows."""
         bare = word if word in VERB_NOUNS else _NOUN_ENDING.sub("", word)
+        if get(self._words, self._at + 1).startswith(("필요", "적절", "적합", "바람직")):
+            bare = _SUBJECT_ENDING.sub("", bare)
         if bare not in VERB_NOUNS:
             return False
         if self._noun and VERB_NOUNS[bare].role is not Role.STOP:  # 이동 정지 is one command
@@ -121,7 +148,9 @@ class Reader:
         joined = verb_at(word + after) if form is Form.PLAIN and after else None
         if joined and joined[0].role is not Role.DO:
             (verb, form), self._at = joined, self._at + 1  # 찾아 가, 멈춰 서
-        elif form is Form.STEM and after not in NOT_WORDS and after not in NOT_THEN_WORDS:
+        elif word.endswith(("라고", "자고")) and after not in {"", ","} and verb.role is not Role.STOP:
+            form = Form.ASIDE  # 출발하라고 할 때
+        elif form is Form.STEM and after not in NOT_WORDS and after not in NOT_THEN_WORDS and after not in NOT_IF_WORDS:
             return False  # 잡지: a magazine
         elif word in _ENDED_ONLY and after not in {"", ","}:
             return False
@@ -145,14 +174,17 @@ class Reader:
         args, words = self._args, " ".join(self._words[self._since : self._at])
         if self._noun and (verb.role is Role.DO or self._noun.role is Role.STOP or (verb.role is Role.GO and not args.ways)):
             verb = self._noun  # 회전을 해, 그만 움직여, 직진 가
+        self._open = form in _GOES_ON
         negated = self._not or form in {Form.FORBID, Form.FORBID_THEN}
         self._args, self._noun, self._since, self._not = Args(), None, self._at, False
         if form is Form.PURPOSE:
             self._args = args  # 컵을 찾으러 가: the cup stays what it is about
+        elif form is Form.TOLD:
+            self._found.clear()  # 돈 뒤 갔다
         elif form is Form.IF:
             self._conditional = True
         elif negated or (form in _COMMANDING and not self._tells(args, form)):
-            stays = verb.role is Role.BE and args.stay  # 가만히 있어
+            stays = verb.role is Role.BE and args.stay and not args.subject  # 가만히 있어
             command = Command(ActionType.STOP) if stays else build(verb, args)
             if command is not None:
                 self._add(replace(command, negated=negated, words=words), form)
@@ -198,11 +230,18 @@ class Reader:
 
     def _bare(self) -> None:
         command = None if self._question else build_bare(self._args)
-        if command:
+        if self._args.only_detail and self._found and not self._found[-1].negated:  # 우회전, 45도
+            last, args = self._found[-1], self._args
+            pace = args.pace if args.pace != 1.0 else last.pace
+            self._found[-1] = replace(last, measure=merge(last.measure, args.measure), pace=pace)
+        elif command:
             self._add(replace(command, words=" ".join(self._words[self._since : self._at])), Form.STATEMENT)
         self._args = Args()
 
     def _is_condition(self, word: str) -> bool:
         """보이면, 없으면: a verb nobody knows, in its if-form."""
+        if word in AT_ONCE:
+            before = get(self._words, self._at - 1)
+            return before.endswith("는") and before not in FILLERS and self._args.subject is None and before[:-1] not in ME_AND_ROBOT
         known = word in CONDITION_NOUNS or word in FILLERS or word[:-1] in VERB_NOUNS or verb_at(word) is not None
         return len(word) > 1 and word.endswith("면") and not known

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import Enum, auto
-from functools import cache
+from functools import cache, lru_cache
 
 from edge_vla.parse.command import Way
 from edge_vla.parse.korean.forms import ENDINGS, Base, Form, bases
@@ -26,6 +26,7 @@ class Role(Enum):
     LOOK = auto()
     PLACE = auto()
     AVOID = auto()
+    HAND = auto()  # 열다: a command with the gripper only
     DO = auto()  # 하다 behind a noun: 회전을 해
     BE = auto()  # 있다: a description, but 가만히 있어
 
@@ -46,7 +47,7 @@ _GO = Verb(Role.GO, _A.MOVE, alone=Way.FORWARD)
 _ROWS: tuple[tuple[Verb, str], ...] = (
     (_GO, """
         가/가 이동하 움직이/움직여 나아가/나아가 나가/나가 주행하 달리/달려 걷/걸어 진행하 걸어가/걸어가 달려가/달려가 출발하 운전하
-        전개하 굴러가/굴러가
+        전개하 굴러가/굴러가 꼼짝하
     """),
     (replace(_GO, alone=None), "오/와 걸어오/걸어와 달려오/달려와 빠지/빠져 빼/빼 옮기/옮겨 지나가/지나가"),
     (replace(_GO, way=Way.FORWARD), "전진하 직진하 앞서가/앞서가"),
@@ -66,7 +67,8 @@ _ROWS: tuple[tuple[Verb, str], ...] = (
     (
         Verb(Role.STOP, _A.STOP),
         """
-        멈추/멈춰/멈추어 정지하 중지하 중단하 대기하 기다리/기다려 서/서 멈춰서/멈춰서 급정지하 일시정지하 비상정지하 긴급정지하
+        멈추/멈춰/멈추어 정지하 중지하 중단하 대기하 기다리/기다려 가만있/가만있어 가만히있/가만히있어 서/서 멈춰서/멈춰서
+        급정지하 일시정지하 비상정지하 긴급정지하
         스톱하 스탑하 그만하 그만두/그만둬 쉬/쉬어 종료하 취소하 주차하 제동하 브레이크하 정차하
         """,
     ),
@@ -105,9 +107,17 @@ _ROWS: tuple[tuple[Verb, str], ...] = (
     (Verb(Role.AVOID, _A.AVOID), """
         피하/피해 피해가/피해가 회피하 우회하 비키/비켜 비켜가/비켜가 비켜서/비켜서 비껴가/비껴가 둘러가/둘러가 에돌아가/에돌아가
     """),
-    (Verb(Role.DO, _A.UNKNOWN), "하/해/하여 시작하 계속하 부탁하 부탁드리/부탁드려 실시하 수행하 실행하 진행시키/진행시켜 시키/시켜"),
-    (Verb(Role.BE, _A.UNKNOWN), "있/있어"),
+    (Verb(Role.HAND, _A.RELEASE), "열/열어 펴/펴 펼치/펼쳐 벌리/벌려 풀/풀어"),
+    (Verb(Role.HAND, _A.GRAB), "닫/닫아 오므리/오므려 조이/조여"),
+    (Verb(Role.DO, _A.UNKNOWN), """
+        하/해/하여 시작하 계속하 부탁하 부탁드리/부탁드려 실시하 수행하 실행하 진행시키/진행시켜 시키/시켜 필요하 적절하 적합하
+        바람직하 요청하 바라/바라
+    """),
+    (Verb(Role.BE, _A.UNKNOWN), "있/있어 계/계셔"),
 )  # fmt: skip
+
+
+_KEPT = 4096  # eojeols; a hostile text has a million different ones
 
 
 @cache
@@ -121,6 +131,7 @@ def _verb_bases() -> dict[str, list[tuple[Base, Verb]]]:
     return table
 
 
+@lru_cache(_KEPT)
 def verb_at(word: str) -> tuple[Verb, Form] | None:
     """The verb an eojeol is a form of: the longest base wins, so 찾아가 goes there and does not just look."""
     if word in _FIXED:
