@@ -141,10 +141,13 @@ def _budgeted(action: RobotAction, command: Command) -> RobotAction:
         speed = math.hypot(action.linear_x, action.linear_y)
         travel = speed * measure.duration_s if travel is None and speed else travel
         turn = abs(action.angular_z) * measure.duration_s if turn is None and action.angular_z else turn
+    cut = [f"{MAX_TRAVEL_M:g} m"] * (travel is not None and travel > MAX_TRAVEL_M and bool(action.linear_x or action.linear_y))
+    cut += [f"{math.degrees(MAX_TURN_RAD):g} degrees"] * (turn is not None and turn > MAX_TURN_RAD and bool(action.angular_z))
     return replace(
         action,
         max_travel_m=DEFAULT_TRAVEL_M if travel is None else min(travel, MAX_TRAVEL_M),
         max_turn_rad=DEFAULT_TURN_RAD if turn is None else min(turn, MAX_TURN_RAD),
+        description=f"{action.description} (at most {' and '.join(cut)} at a time)" if cut else action.description,
     )
 
 

@@ -180,3 +180,15 @@ def test_why_nothing_moves_is_said() -> None:
     assert "alternatives" in parse_text("turn left or turn right").description
     assert "ambiguous" in parse_text("turn left right").description
     assert "quantity" in parse_text("go forward 1e308 m").description
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("move forward 100 m", "move forward 100 m (at most 5 m at a time)"),
+        ("turn left 720 degrees", "turn left 720 degrees (at most 360 degrees at a time)"),
+        ("move forward 2 m", "move forward 2 m"),
+    ],
+)
+def test_a_cut_figure_is_told(text: str, said: str) -> None:
+    assert parse_text(text).description == said
