@@ -56,7 +56,7 @@ format: $(TOOLS)  ## rewrite the code as `make lint` wants it
 
 safety: $(LEARN) $(TOOLS)  ## the limits' tests must run every branch of the limits
 	$(PY) -m coverage run -m pytest -q -m "not deadline and not slow" tests/guard
-	$(PY) -m coverage report --include=edge_vla/guard/limits.py --fail-under=100
+	$(PY) -m coverage report --include="edge_vla/guard/limits.py,edge_vla/guard/ramp.py,edge_vla/guard/wheels.py" --fail-under=100
 
 evaluate: $(RUNTIME) $(GL)  ## closed-loop evaluation in held-out rooms; ARGS="--engine oracle --episodes 20"
 	@$(PY) -m edge_vla.evaluate --goal find_object --episodes 100 --seed 1000000 $(ARGS)

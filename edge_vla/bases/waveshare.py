@@ -11,8 +11,9 @@ import math
 import re
 
 from edge_vla.errors import ConfigError, UnsafeCommand
-from edge_vla.guard.limits import check_finite, quantise, twist_from_wheels, wheels_from_twist
+from edge_vla.guard.limits import check_finite
 from edge_vla.guard.types import BaseTraits, Feedback, Twist
+from edge_vla.guard.wheels import quanta, twist_from_wheels, wheels_from_twist
 
 TRACK_M = 0.172  # UGV Rover; RaspRover 0.125, Beast 0.141
 VENDOR_MAX_WHEEL_MPS = 1.3  # `max_speed` of the vendor's own host code
@@ -36,6 +37,7 @@ class WaveshareUGV:
             if not (math.isfinite(value) and 0.0 < value <= most):
                 raise ConfigError(f"waveshare {name}={value}: want more than 0 and at most {most}")
         self._traits = BaseTraits(track_m, max_wheel_mps, QUANTUM_MPS, FEEDBACK_MS, WATCHDOG_MS, resync=b"\n")
+        self._most_quanta = quanta(max_wheel_mps, QUANTUM_MPS)
         self._line = bytearray()
         self._garbage_bytes = 0
 
@@ -57,10 +59,11 @@ class WaveshareUGV:
         check_finite(twist)
         if twist.linear_y != 0.0:
             raise UnsafeCommand(f"linear_y={twist.linear_y} m/s: a differential base cannot move sideways")
-        left, right = (quantise(wheel, QUANTUM_MPS) for wheel in wheels_from_twist(twist, self._traits.track_m))
-        if max(abs(left), abs(right)) > self._traits.max_wheel_mps:
-            raise UnsafeCommand(f"wheels {left}, {right} m/s: want at most {self._traits.max_wheel_mps}")
-        return b'{"T":1,"L":%.4f,"R":%.4f}\n' % (left, right)
+        wheels = wheels_from_twist(twist, self._traits.track_m)
+        left, right = (quanta(wheel, QUANTUM_MPS) for wheel in wheels)
+        if max(abs(left), abs(right)) > self._most_quanta:  # 2400 * QUANTUM_MPS is more than 0.24
+            raise UnsafeCommand(f"wheels {wheels} m/s: want at most {self._traits.max_wheel_mps}")
+        return b'{"T":1,"L":%.4f,"R":%.4f}\n' % (left * QUANTUM_MPS, right * QUANTUM_MPS)
 
     def decode_command(self, frame: bytes) -> Twist:
         """The twist of a T:1 line exactly as `encode` writes it. Raises UnsafeCommand for anything else."""

@@ -17,9 +17,7 @@ from edge_vla.guard.control import Event
 from edge_vla.guard.core import Guard
 from edge_vla.guard.loop import Loop
 from edge_vla.guard.settings import GuardSettings
-from edge_vla.guard.system import EventLog, WorkerWatch, claim_priority
-
-EXIT_REFUSED = 2
+from edge_vla.guard.system import EXIT_REFUSED, EventLog, WorkerWatch, claim_priority
 
 
 def main() -> int:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import select
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Protocol
 
 from edge_vla.errors import GuardError, UnsafeCommand
+from edge_vla.guard.child import Child
 from edge_vla.guard.link import Command, Kind, Refused, Status
 from edge_vla.guard.odometry import PoseHistory
 from edge_vla.guard.settings import GuardSettings
-from edge_vla.guard.system import drain
+from edge_vla.guard.system import EXIT_REFUSED, EXIT_STILL, drain
 from edge_vla.guard.types import STILL, Twist
 
 TTL_MS = 150  # DESIGN §4
@@ -150,36 +149,23 @@ class SocketWire:
 class GuardProcess(GuardClient):
     """A guard in a process and session of its own. Leaving the context stops the base and waits for confirmed zero."""
 
-    def __init__(self, process: subprocess.Popen[bytes], link: socket.socket, session: int) -> None:
-        self.exit_code: int | None = None
-        self._link = link
-        self._socket_wire = SocketWire(link)
-        self._process = process
+    def __init__(self, child: Child, session: int) -> None:
+        self._child = child
+        self._socket_wire = SocketWire(child.link)
         super().__init__(self._socket_wire, session)
 
     @classmethod
     def start(cls, settings: GuardSettings) -> GuardProcess:
         """Start a guard and wait for its first status. Raises GuardError with what the guard said when it refuses."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "edge_vla.guard", "--link-fd", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),), stdin=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
-            )  # fmt: skip
-        guard = cls(process, ours, settings.session)
+        guard = cls(Child("edge_vla.guard", settings.to_json(), stderr=subprocess.PIPE), settings.session)
         try:
-            guard._greet(settings)
+            guard._await_first_word()
         except BaseException:
             guard._end()
             raise
         return guard
 
-    def _greet(self, settings: GuardSettings) -> None:
-        stdin = self._process.stdin
-        with suppress(BrokenPipeError):  # it ended already: poll says why
-            if stdin is not None:
-                stdin.write(settings.to_json().encode() + b"\n")
-                stdin.close()
+    def _await_first_word(self) -> None:
         give_up_s = time.monotonic() + START_S
         while self.poll() is None:
             if time.monotonic() > give_up_s:
@@ -194,7 +180,17 @@ class GuardProcess(GuardClient):
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self._child.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while the guard runs, negative when a signal ended it."""
+        return self._child.exit_code
+
+    @property
+    def confirmed_still(self) -> bool | None:
+        """Whether the guard saw the wheels stand before it ended: None while it runs, False when it could not or was killed."""
+        return None if self.exit_code is None else self.exit_code == EXIT_STILL
 
     def poll(self) -> Status | None:
         """As GuardClient. Raises GuardError once the guard is gone: nobody may believe the robot is still guarded."""
@@ -213,15 +209,15 @@ class GuardProcess(GuardClient):
 
     def _or_terminate(self, *, sent: bool) -> bool:
         if not sent:
-            self._process.terminate()
+            self._child.terminate()
         return sent
 
     def close(self) -> None:
-        """Say BYE and wait until the guard has confirmed zero and ended; `exit_code` 0 says it has."""
+        """Say BYE and wait until the guard has ended; `confirmed_still` then says whether it saw the wheels stand."""
         if self.exit_code is not None:
             return
         if not self.bye():
-            self._process.terminate()
+            self._child.terminate()
         give_up_s = time.monotonic() + END_S
         while not self._socket_wire.gone and time.monotonic() < give_up_s:
             super().poll()  # keeps the last status and its poses, and sees the end of the file
@@ -230,14 +226,7 @@ class GuardProcess(GuardClient):
 
     def _end(self) -> str:
         """Reap the process, by force if it will not end, and return its last words: the base's own watchdog then stops the robot."""
-        try:
-            self._process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-        self.exit_code = self._process.wait()
-        self._link.close()
-        stderr = self._process.stderr
-        if stderr is None or stderr.closed:
-            return f"exit code {self.exit_code}"
-        with stderr:
-            return stderr.read().decode(errors="replace").strip() or f"exit code {self.exit_code}"
+        words = self._child.reap(END_S).decode(errors="replace").strip()
+        if words and self.exit_code == EXIT_REFUSED:
+            return words
+        return f"exit code {self.exit_code}{': ' if words else ''}{words}"  # a word about a full disk is not why it ended

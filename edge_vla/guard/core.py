@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_vla.errors import UnsafeCommand
-from edge_vla.guard import limits as lim
 from edge_vla.guard.control import Control, Event
 from edge_vla.guard.intake import Intake
 from edge_vla.guard.lifetimes import Expiry
-from edge_vla.guard.limits import Limits
+from edge_vla.guard.limits import Limits, clamp_curvature, deadband, speed_bound_mps
 from edge_vla.guard.link import MAX_POSES, Count, Status, pack_counts
 from edge_vla.guard.odometry import Odometry
+from edge_vla.guard.ramp import limit_acceleration, limit_jerk
 from edge_vla.guard.state import FaultCode, GuardState, StopCause
 from edge_vla.guard.types import STILL, Base, Twist
 from edge_vla.guard.watch import FeedbackWatch, LoopWatch, PortHealth, Worker
+from edge_vla.guard.wheels import saturate_wheels
 from edge_vla.guard.writer import Writer
 
 LEAVE_NS = 1_000_000_000  # a zero that is not confirmed by then never will be
@@ -52,6 +53,7 @@ class Guard:
         self._intake = Intake(session, base, limits, self.control, self._feedback)
         self._writer = Writer(base, self._max_wheel_mps)
         self._ramp_end_ns: int | None = None
+        self._rate = STILL  # how fast what is applied changes, per second
         self._rebooted = False  # it said so, and has not reported since
 
     def tick(
@@ -125,12 +127,14 @@ class Guard:
     def _decide(self, now_ns: int) -> Twist:
         """The twist to say now: lifetimes, limits, ramp. Not armed is zero at once, without a ramp."""
         target = self._allowed(now_ns)
+        rate, self._rate = self._rate, STILL
         if not self.control.armed:
             return STILL
         if self.control.state is GuardState.SOFT_STOP:
             return self._brake(now_ns)
         self._ramp_end_ns = None
-        return lim.limit_acceleration(self._writer.applied, target, self._loop.dt_s, self._limits)
+        wanted, self._rate = limit_jerk(self._writer.applied, rate, target, self._loop.dt_s, self._limits)
+        return wanted
 
     def _allowed(self, now_ns: int) -> Twist:
         """The command inside all limits, STILL when something has run out."""
@@ -147,18 +151,18 @@ class Guard:
         return self._limit(now_ns, lifetimes.command.twist) if expiry is Expiry.NOTHING else STILL
 
     def _limit(self, now_ns: int, twist: Twist) -> Twist:
-        """Curvature-preserving clamp, then wheel saturation."""
-        clamped = lim.clamp_curvature(twist, self._limits, self._speed_mps(now_ns, twist))
-        target = lim.saturate_wheels(clamped, self._base.traits.track_m, self._max_wheel_mps)
+        """Curvature-preserving clamp, wheel saturation, and nothing slower than the base can drive."""
+        clamped = clamp_curvature(twist, self._limits, self._speed_mps(now_ns, twist))
+        target = saturate_wheels(clamped, self._base.traits.track_m, self._max_wheel_mps)
         self.control.counts[Count.CLAMPS] += clamped != twist
         self.control.counts[Count.SATURATIONS] += target != clamped
-        return target
+        return deadband(target, self._limits)
 
     def _speed_mps(self, now_ns: int, twist: Twist) -> float:
         """The linear speed of the moment: clear distance bounds it ahead; backwards, and without any, the robot is blind."""
         clear_m = self._intake.lifetimes.clear_ahead_m(now_ns, self.odometry.poses)
         blind = clear_m is None or twist.linear_x < 0.0
-        bound = self._limits.blind_mps if blind or clear_m is None else lim.speed_bound_mps(clear_m, self._limits)
+        bound = self._limits.blind_mps if blind or clear_m is None else speed_bound_mps(clear_m, self._limits)
         return bound if self._base.traits.watchdog_ms is not None else min(bound, NO_WATCHDOG_MPS)
 
     def _brake(self, now_ns: int) -> Twist:
@@ -169,7 +173,7 @@ class Guard:
             self._ramp_end_ns = now_ns + round(ramp_s * 1e9) + RAMP_SPARE_NS
         if now_ns >= self._ramp_end_ns:
             return STILL
-        return lim.limit_acceleration(applied, STILL, self._loop.dt_s, self._limits)
+        return limit_acceleration(applied, STILL, self._loop.dt_s, self._limits)
 
     # -- what is said
 

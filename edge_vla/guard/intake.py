@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from edge_vla.errors import UnsafeCommand
-from edge_vla.guard import limits as lim
 from edge_vla.guard.control import Control
 from edge_vla.guard.lifetimes import TTL_CEILING_MS, Lifetimes, check_numbers
-from edge_vla.guard.limits import Limits
+from edge_vla.guard.limits import Limits, check_finite, check_range, clamp_curvature
 from edge_vla.guard.link import Command, Count, Gate, Kind, Refused
 from edge_vla.guard.state import ARMED, FaultCode, GuardState, Refusal, StopCause
 from edge_vla.guard.types import STILL, Base
 from edge_vla.guard.watch import FeedbackWatch
+from edge_vla.guard.wheels import saturate_wheels
 
 INVALID = frozenset({Count.REJECT_NOT_FINITE, Count.REJECT_RANGE, Count.REJECT_BASE})  # a broken parser, not a late datagram
 INVALID_WINDOW_NS = 10_000_000_000
@@ -47,22 +47,22 @@ class Intake:
                 self._stop_nonsense(now_ns)
 
     def _take_command(self, now_ns: int, command: Command) -> None:
-        _refuse_as(Count.REJECT_NOT_FINITE, lambda: lim.check_finite(command.twist))
+        _refuse_as(Count.REJECT_NOT_FINITE, lambda: check_finite(command.twist))
         check_numbers(command)
         still = command.twist == STILL
         self._wish_ends_ns = 0 if still else now_ns + min(command.ttl_ms, TTL_CEILING_MS) * 1_000_000
         if not self._control.armed:
             raise Refused(Count.REJECT_NOT_ARMED, f"in {self._control.state.name}")
         self.lifetimes.check(command, now_ns)
-        _refuse_as(Count.REJECT_RANGE, lambda: lim.check_range(command.twist, self._limits))
+        _refuse_as(Count.REJECT_RANGE, lambda: check_range(command.twist, self._limits))
         _refuse_as(Count.REJECT_BASE, lambda: self._try_base(command))
         self._control.counts[Count.RENEWALS] += self.lifetimes.adopt(command)
         self._control.counts[Count.COMMANDS] += 1
 
     def _try_base(self, command: Command) -> None:
         traits = self._base.traits
-        clamped = lim.clamp_curvature(command.twist, self._limits)
-        self._base.encode(lim.saturate_wheels(clamped, traits.track_m, min(self._limits.max_wheel_mps, traits.max_wheel_mps)))
+        clamped = clamp_curvature(command.twist, self._limits)
+        self._base.encode(saturate_wheels(clamped, traits.track_m, min(self._limits.max_wheel_mps, traits.max_wheel_mps)))
 
     def _stop_nonsense(self, now_ns: int) -> None:
         self.lifetimes.drop()

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from enum import Enum
 
-from edge_vla.guard.limits import Limits, stopping_distance
+from edge_vla.guard.limits import Limits
 from edge_vla.guard.link import Command, Count, Refused
 from edge_vla.guard.odometry import Odometry, PoseHistory
+from edge_vla.guard.ramp import stopping_distance
 from edge_vla.guard.types import STILL, Twist
 
 TTL_CEILING_MS = 500
 EVIDENCE_CEILING_NS = 5_000_000_000  # DESIGN §4
 FUTURE_NS = 5_000_000  # the worker may read its clock this much after the guard's tick began
+# The longest thing anybody can be asked to do is one whole turn, or five metres (edge_vla/parse/command.py): no look backs more than that.
+TURN_BUDGET_RAD = 2.0 * math.pi
+TRAVEL_BUDGET_M = 5.0
 
 
 class Expiry(Enum):
@@ -53,8 +57,9 @@ class Lifetimes:
             raise Refused(Count.REJECT_EVIDENCE, f"t_capture went back {self._t_capture_ns - capture} ns")
         if deadline - capture > EVIDENCE_CEILING_NS or deadline < now_ns:
             raise Refused(Count.REJECT_EVIDENCE, f"deadline {deadline - capture} ns after capture, {deadline - now_ns} ns from now")
-        if min(command.max_turn_rad, command.max_travel_m) < 0.0:
-            raise Refused(Count.REJECT_EVIDENCE, f"budget {command.max_turn_rad} rad, {command.max_travel_m} m: want >= 0")
+        if not (0.0 <= command.max_turn_rad <= TURN_BUDGET_RAD and 0.0 <= command.max_travel_m <= TRAVEL_BUDGET_M):
+            asked = f"budget {command.max_turn_rad} rad, {command.max_travel_m} m"
+            raise Refused(Count.REJECT_RANGE, f"{asked}: want 0 to {TURN_BUDGET_RAD:.4f} rad and 0 to {TRAVEL_BUDGET_M} m")
 
     def adopt(self, command: Command) -> bool:
         """Make a checked command the current one. True when it asked for more than its evidence had been given before: it gets no more."""
@@ -104,7 +109,8 @@ class Lifetimes:
         turn_rad += stopping_distance(measured.angular_z, applied.angular_z, limits.dec_radps2, limits.reaction_s)
         travel_m += stopping_distance(measured.linear_x, applied.linear_x, limits.dec_mps2, limits.reaction_s)
         turning, travelling = wanted.angular_z != 0.0, wanted.linear_x != 0.0
-        return (turning and turn_rad >= self._max_turn_rad) or (travelling and travel_m >= self._max_travel_m)
+        # not below rather than at least: a nan has used it up
+        return (turning and not turn_rad < self._max_turn_rad) or (travelling and not travel_m < self._max_travel_m)
 
     def clear_ahead_m(self, now_ns: int, poses: PoseHistory) -> float | None:
         """Of the clear distance the evidence saw, what has not been driven since; None when it saw none."""

@@ -12,12 +12,10 @@ from edge_vla.bases.port import Port
 from edge_vla.errors import BaseError
 from edge_vla.guard.control import Event
 from edge_vla.guard.core import Guard, GuardOutput
-from edge_vla.guard.system import EventLog, WorkerWatch, drain
+from edge_vla.guard.system import EXIT_STILL, EXIT_UNCONFIRMED, EventLog, WorkerWatch, drain
 from edge_vla.guard.types import STILL, Base
 from edge_vla.guard.watch import PortHealth, Worker
 
-EXIT_STILL = 0  # zero was confirmed by the wheels
-EXIT_UNCONFIRMED = 3
 MAX_TIMED = 1_000_000  # ticks, 8 MB: five and a half hours at 50 Hz
 
 

@@ -7,8 +7,8 @@ from bisect import bisect_right
 from dataclasses import replace
 
 from edge_vla.errors import GuardError
-from edge_vla.guard.limits import twist_from_wheels
 from edge_vla.guard.types import STILL, Feedback, Pose, Twist
+from edge_vla.guard.wheels import twist_from_wheels
 
 CAPACITY = 512  # poses: 25 s at 20 Hz, five times the longest evidence
 EXTRAPOLATE_NS = 100_000_000  # beyond the newest pose the last twist is believed this long, two periods of a 20 Hz base

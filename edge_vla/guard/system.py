@@ -1,20 +1,21 @@
-"""What the guard asks of Linux: is the worker alive, what priority may I have, write this line when you can."""
+"""What the guard asks of Linux, and leaves to it: is the worker alive, what priority may I have, lines when there is time, an exit code."""
 
 from __future__ import annotations
 
 import ctypes
 import json
 import os
-import queue
 import socket
-import threading
-from contextlib import suppress
 from types import TracebackType
 
 from edge_vla.errors import ConfigError
 from edge_vla.guard.control import Event
+from edge_vla.guard.lines import LineLog
 from edge_vla.guard.watch import Worker
 
+EXIT_STILL = 0  # zero was confirmed by the wheels
+EXIT_REFUSED = 2  # it never drove anything; stderr says why
+EXIT_UNCONFIRMED = 3
 FIFO_PRIORITY = 10
 NICE = -10
 MCL_CURRENT = 1
@@ -78,17 +79,14 @@ def drain(link: socket.socket) -> tuple[list[bytes], bool]:
 
 
 class EventLog:
-    """JSON lines written by a thread of its own: a full or stuck disk costs lines, never a tick."""
+    """The guard's diary as JSON lines, or nowhere: what happened is not worth a tick."""
 
     def __init__(self, path: str | None) -> None:
-        self.lost = 0
-        self._lines: queue.Queue[bytes | None] = queue.Queue(QUEUE_LINES)
+        """Raises ConfigError when the file cannot be opened."""
         try:
-            self._fd = -1 if path is None else os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._lines = None if path is None else LineLog(path, QUEUE_LINES, CLOSE_S)
         except OSError as err:
             raise ConfigError(f"guard log: {err}") from err
-        self._thread = threading.Thread(target=self._run, name="guard-log", daemon=True)
-        self._thread.start()
 
     def __enter__(self) -> EventLog:
         return self
@@ -97,29 +95,12 @@ class EventLog:
         self.close()
 
     def write(self, event: Event) -> None:
-        """Hand a line over, or count it as lost."""
-        line = json.dumps({"t_ns": event.t_ns, "event": event.name, "detail": event.detail}) + "\n"
-        try:
-            self._lines.put_nowait(line.encode())
-        except queue.Full:
-            self.lost += 1
-
-    def _run(self) -> None:
-        while (line := self._lines.get()) is not None:
-            if self._fd < 0:
-                continue
-            try:
-                os.write(self._fd, line)  # unbuffered: what could not be written is not tried again at the end
-            except OSError:
-                self.lost += 1
-        if self._fd >= 0:
-            os.close(self._fd)
+        """Hand a line over, or lose it."""
+        if self._lines is not None:
+            line = json.dumps({"t_ns": event.t_ns, "event": event.name, "detail": event.detail})
+            self._lines.write(line.encode() + b"\n")
 
     def close(self) -> None:
-        """Give the thread a moment to finish; a stuck disk does not keep the guard."""
-        with suppress(queue.Full, queue.Empty):
-            if self._lines.full():
-                self._lines.get_nowait()
-                self.lost += 1
-            self._lines.put_nowait(None)
-        self._thread.join(CLOSE_S)
+        """Give the last lines a moment."""
+        if self._lines is not None:
+            self._lines.close()

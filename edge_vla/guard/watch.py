@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from enum import Enum
 
-from edge_vla.guard.limits import STILL_MPS, wheels_from_twist
+from edge_vla.guard.ramp import STILL_MPS
 from edge_vla.guard.state import FaultCode
 from edge_vla.guard.types import STILL, BaseTraits, Feedback, Twist
+from edge_vla.guard.wheels import wheels_from_twist
 
 GAP_PERIODS = 3
 GAP_FLOOR_MS = 200

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from edge_vla.errors import UnsafeCommand
-from edge_vla.guard.limits import check_decoded
 from edge_vla.guard.types import STILL, Base, Twist
 from edge_vla.guard.watch import PortHealth
+from edge_vla.guard.wheels import check_decoded
 
 BURST_FRAMES = 3  # zeros tick by tick after a latch: the first may meet a half-written frame
 LATCHED_PERIOD_NS = 100_000_000  # 10 Hz from then on, well inside a 300 ms base watchdog

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import select
 import socket
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 
 from edge_vla.errors import CameraError, EdgeVLAError
+from edge_vla.guard.lines import STDERR
 from edge_vla.sim.film import Film
 from edge_vla.sim.firmware.pty import PtyLine
 from edge_vla.sim.firmware.waveshare import WaveshareFirmware
@@ -171,9 +173,17 @@ class Live:
             "wall_s": (time.monotonic_ns() - self._start_ns) * 1e-9, "cpu_s": time.process_time(),
             "late_steps": self._pacer.late, "worst_late_ms": self._pacer.worst_ns * 1e-6, "skipped_s": self._pacer.skipped_ns * 1e-9,
             "frames_sent": self._film.sent, "frames_dropped": self._film.dropped, "frames_late": self._film.late,
+            "log_lines_lost": self._log.lost,
         }  # fmt: skip
 
     def _write_truth(self) -> None:
-        """truth.json: the world's verdict on the run."""
+        """truth.json: the world's verdict on the run, or nothing where there is no room for all of it."""
         report = {"seed": self._room.seed, "truth": asdict(self._truth()), "stats": self._stats()}
-        Path(self._settings.folder, "truth.json").write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+        path = Path(self._settings.folder, "truth.json")
+        try:
+            path.write_text(json.dumps(report, indent=1) + "\n", "utf-8")
+        except OSError as err:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+            with suppress(OSError):  # stderr is a file on the same disk, so past Python's buffer, which would try again at the end
+                os.write(STDERR, f"{path}: {err.strerror}: no verdict on this run\n".encode())

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import select
 import socket
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from edge_vla.errors import BaseError, ConfigError
+from edge_vla.guard.child import Child
 from edge_vla.sim.settings import Fault, SimSettings
 from edge_vla.sim.view import GroundTruth
 
@@ -31,10 +30,9 @@ class SimProcess:
     four seconds more, so that the guard can see the wheels stand.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], control: socket.socket, log: Path) -> None:
+    def __init__(self, child: Child, log: Path) -> None:
         self.port, self.frames = "", ""
-        self.exit_code: int | None = None
-        self._process, self._control, self._log = process, control, log
+        self._child, self._log = child, log
 
     @classmethod
     def start(cls, settings: SimSettings, timeout_s: float = START_S) -> SimProcess:
@@ -44,28 +42,15 @@ class SimProcess:
             stderr = log.open("ab")
         except OSError as err:
             raise ConfigError(f"{log}: {err.strerror}") from err
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, stderr:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "edge_vla.sim", "--link-fd", str(theirs.fileno())],
-                pass_fds=(theirs.fileno(),), stdin=subprocess.PIPE, stderr=stderr, start_new_session=True,
-            )  # fmt: skip
-        sim = cls(process, ours, log)
+        with stderr:
+            sim = cls(Child("edge_vla.sim", settings.to_json(), stderr), log)
         try:
-            sim._greet(settings, timeout_s)
+            ready = sim._receive(timeout_s)
         except BaseException:
-            sim._end(grace_s=0.0)
+            sim._child.reap(grace_s=0.0)
             raise
+        sim.port, sim.frames = ready["port"], ready["frames"]
         return sim
-
-    def _greet(self, settings: SimSettings, timeout_s: float) -> None:
-        stdin = self._process.stdin
-        with suppress(BrokenPipeError):  # it ended already: its log says why
-            if stdin is not None:
-                stdin.write(settings.to_json().encode() + b"\n")
-                stdin.close()
-        ready = self._receive(timeout_s)
-        self.port, self.frames = ready["port"], ready["frames"]
 
     def __enter__(self) -> SimProcess:
         return self
@@ -75,7 +60,12 @@ class SimProcess:
 
     @property
     def pid(self) -> int:
-        return self._process.pid
+        return self._child.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while the simulator runs, negative when a signal ended it."""
+        return self._child.exit_code
 
     def truth(self) -> GroundTruth:
         """The world now. Raises BaseError when the simulator is gone."""
@@ -96,38 +86,29 @@ class SimProcess:
             return
         with suppress(BaseError):  # gone already
             self._ask(do="bye")
-        self._end(END_S)
+        self._child.reap(END_S)
 
     def _ask(self, **request: str) -> dict[str, Any]:
         try:
-            self._control.send(json.dumps(request).encode(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            self._child.link.send(json.dumps(request).encode(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         except OSError as err:
             raise BaseError(f"the simulator is gone: {self._last_words() or err}") from err
         return self._receive(ANSWER_S)
 
     def _receive(self, timeout_s: float) -> dict[str, Any]:
         give_up_s = time.monotonic() + timeout_s
-        if not select.select([self._control], [], [], max(0.0, give_up_s - time.monotonic()))[0]:
+        if not select.select([self._child.link], [], [], max(0.0, give_up_s - time.monotonic()))[0]:
             raise BaseError(f"the simulator said nothing for {timeout_s} s: {self._last_words()}")
         try:
-            answer = self._control.recv(MAX_ANSWER)
+            answer = self._child.link.recv(MAX_ANSWER)
         except ConnectionError:  # it ended with our question unread
             answer = b""
         if not answer:
-            self._end(END_S)
+            self._child.reap(END_S)
             kind = ConfigError if self.exit_code == EXIT_REFUSED else BaseError
             raise kind(self._last_words() or f"the simulator ended with exit code {self.exit_code}")
         message: dict[str, Any] = json.loads(answer)
         return message
-
-    def _end(self, grace_s: float) -> None:
-        """Reap the process, by force if it does not end."""
-        try:
-            self._process.wait(grace_s)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-        self.exit_code = self._process.wait()
-        self._control.close()
 
     def _last_words(self) -> str:
         with suppress(OSError):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from edge_vla.bases import BASES, make_base
 from edge_vla.errors import ConfigError, UnsafeCommand
-from edge_vla.guard.limits import check_decoded, wheels_from_twist
 from edge_vla.guard.types import STILL, Feedback, Twist
+from edge_vla.guard.wheels import check_decoded, wheels_from_twist
 
 every_base = pytest.mark.parametrize("name", BASES)
 same_bases = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -66,6 +66,13 @@ def test_a_wheel_too_fast_is_refused_at_the_edge(name: str) -> None:
     for twist in (Twist(most + 2 * base.traits.wheel_quantum_mps), Twist(0.0, 0.0, 2.1 * most / base.traits.track_m)):
         with pytest.raises(UnsafeCommand, match="wheels"):
             base.encode(twist)
+
+
+@every_base
+@pytest.mark.parametrize("huge", [Twist(1e300), Twist(1e308, 0.0, 1e308), Twist(-1.7e308, 0.0, 1.7e308), Twist(0.0, 0.0, -1.7e308)])
+def test_what_is_finite_but_no_speed_is_refused(name: str, huge: Twist) -> None:
+    with pytest.raises(UnsafeCommand):
+        make_base(name).encode(huge)
 
 
 @every_base

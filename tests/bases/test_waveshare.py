@@ -57,6 +57,18 @@ def test_only_our_own_exact_form_is_decoded(frame: bytes) -> None:
         WaveshareUGV().decode_command(frame)
 
 
+LIMITS_MPS = [n / 100 for n in range(5, 131)]
+
+
+def test_every_limit_can_be_driven_exactly_and_not_a_quantum_more() -> None:
+    for most in LIMITS_MPS:
+        base = WaveshareUGV(max_wheel_mps=most)
+        for sign in (1, -1):
+            assert base.encode(Twist(sign * most)) == b'{"T":1,"L":%.4f,"R":%.4f}\n' % (sign * most, sign * most)
+            with pytest.raises(UnsafeCommand, match=f"want at most {most}"):
+                base.encode(Twist(sign * (most + 1e-4)))
+
+
 def test_sideways_is_refused_not_dropped() -> None:
     with pytest.raises(UnsafeCommand, match="sideways"):
         WaveshareUGV().encode(Twist(0.1, 0.01))

@@ -152,8 +152,8 @@ def test_w1_t13_does_not_feed_the_watchdog(rig: Rig) -> None:
     assert rig.wheels.target == (0.0, 0.0)
 
 
-@pytest.mark.parametrize("speed", [2.0001, -2.0001, 1e6])
-def test_w2_a_speed_out_of_range_keeps_the_old_one_alive(rig: Rig, speed: float) -> None:
+@pytest.mark.parametrize("speed", ["2.0001", "-2.0001", "1e6", "1e39", "1e999", "-1e999", "9" * 200])
+def test_w2_a_speed_out_of_range_keeps_the_old_one_alive(rig: Rig, speed: str) -> None:
     rig.say('{"T":1,"L":0.2,"R":0.2}')
     for _ in range(100):
         rig.run(100)
@@ -241,26 +241,6 @@ def test_echo_is_off_or_on() -> None:
     rig.run(1)
     rig.say('{"T":1,"L":0.0,"R":0.0}')
     assert rig.run(1) == b""
-
-
-@given(st.lists(st.binary(max_size=80), max_size=20))
-def test_no_bytes_break_it(chunks: list[bytes]) -> None:
-    rig = Rig()
-    for chunk in chunks:
-        rig.firmware.feed(chunk, rig.now_ns)
-        rig.run(3)
-    rig.say("")
-    rig.say('{"T":1,"L":0.1,"R":0.1}')
-    assert rig.wheels.target == (0.1, 0.1)
-
-
-@given(
-    st.dictionaries(
-        st.sampled_from(["T", "L", "R", "X", "Z", "cmd", "main"]), st.integers() | st.floats() | st.text() | st.none() | st.booleans()
-    )
-)
-def test_no_json_breaks_it(message: dict[str, Any]) -> None:
-    Rig().say(json.dumps(message))
 
 
 def test_the_log_holds_samples_and_accepted_frames(tmp_path: Path) -> None:

@@ -1,9 +1,16 @@
-"""A guard, a firmware and two motors on a virtual clock, and what the wheels did."""
+"""A guard, a firmware and two motors: on a virtual clock as `bench`, as three real processes as `rig`. And what the wheels did."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +31,8 @@ SESSION = 77
 STEP_MS = 5
 TICK_MS = 20
 MS = 1_000_000
+DRIVEN_MPS = 0.3  # by the worker script
+ZERO = '{"T":1,"L":0.0000,"R":0.0000}'
 
 
 class Line:
@@ -50,12 +59,15 @@ class Line:
 class Bench:
     """Drives everything. Times are virtual; `frames` and `speeds` are the oracle."""
 
-    def __init__(self, limits: Limits | None = None, wheels: FirstOrderWheels | None = None, low_battery_v: float | None = None) -> None:
+    def __init__(
+        self, limits: Limits | None = None, wheels: FirstOrderWheels | None = None, low_battery_v: float | None = None,
+        base: WaveshareUGV | None = None,
+    ) -> None:  # fmt: skip
         self.now_ns = 1_000_000 * MS
         self.limits = limits or Limits()
         self.wheels = wheels or FirstOrderWheels()
         self.firmware = WaveshareFirmware(self.wheels)
-        self.base = WaveshareUGV()
+        self.base = base or WaveshareUGV()
         self.guard = Guard(self.base, self.limits, SESSION, low_battery_v=low_battery_v)
         self.line = Line(self)
         self.local = LocalGuard(self.guard, self.line, SESSION, lambda: self.now_ns)
@@ -95,7 +107,7 @@ class Bench:
     def state(self) -> GuardState:
         return self.status.state
 
-    def look(self, age_ms: int = 40, life_ms: int = 500, turn: float = 50.0, travel: float = 50.0, clear: float | None = 20.0) -> Evidence:
+    def look(self, age_ms: int = 40, life_ms: int = 500, turn: float = 6.0, travel: float = 5.0, clear: float | None = 20.0) -> Evidence:
         """Evidence from a frame of `age_ms` ago."""
         capture_ns = self.now_ns - age_ms * MS
         return Evidence(capture_ns, capture_ns + life_ms * MS, turn, travel, clear)
@@ -107,7 +119,7 @@ class Bench:
     def push(self, **fields: object) -> None:
         """One datagram exactly as given, past the client's own checks."""
         self.seq += 1
-        known = {"t_issue_ns": self.now_ns, "ttl_ms": 150, "max_turn_rad": 9.0, "max_travel_m": 9.0, "clear_m": 9.0}
+        known = {"t_issue_ns": self.now_ns, "ttl_ms": 150, "max_turn_rad": 6.0, "max_travel_m": 5.0, "clear_m": 9.0}
         known |= {"t_capture_ns": self.now_ns - 40 * MS, "evidence_deadline_ns": self.now_ns + 460 * MS}
         self.local._wire.push(Command(SESSION, self.seq, **(known | fields)).pack())
 
@@ -135,6 +147,99 @@ class Bench:
         return max([(t - since_ns) / MS for t, speed in self.speeds if t >= since_ns and speed >= 0.02], default=0.0)
 
 
+class Rig:
+    """One firmware process and one worker process that drives 0.3 m/s: real time, a real guard between them."""
+
+    def __init__(self, folder: Path, checkout: Path) -> None:
+        self.folder = folder
+        self._log = folder / "wheels.jsonl"
+        self._checkout = checkout
+        self.firmware = self._python("-m", "edge_vla.sim.firmware", "--log", str(self._log))
+        self.path = self.line_of(self.firmware)
+        self.worker: subprocess.Popen[str] | None = None
+        self.guard_pid = 0
+
+    @staticmethod
+    def kill(pid: int, number: signal.Signals) -> int:
+        """Send a signal; the moment just before it."""
+        onset_ns = time.monotonic_ns()
+        os.kill(pid, number)
+        return onset_ns
+
+    @staticmethod
+    def wait_for(condition: Callable[[], object], timeout_s: float = 15.0) -> None:
+        """Look every 10 ms until it holds."""
+        give_up_s = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < give_up_s, "it did not happen in time"
+            time.sleep(0.01)
+
+    def _python(self, *words: str) -> subprocess.Popen[str]:
+        environment = {**os.environ, "PYTHONPATH": str(self._checkout)}
+        return subprocess.Popen([sys.executable, *words], cwd=self._checkout, env=environment, stdin=-1, stdout=-1, text=True)
+
+    @staticmethod
+    def line_of(process: subprocess.Popen[str]) -> str:
+        assert process.stdout is not None
+        return process.stdout.readline().strip()
+
+    def drive(self) -> subprocess.Popen[str]:
+        """Start a worker and wait until the robot drives 0.3 m/s."""
+        self.worker = self._python("tests/guard/worker_script.py", self.path, str(self.folder / "guard.jsonl"))
+        word, pid = self.line_of(self.worker).split()
+        assert word == "moving"
+        self.guard_pid = int(pid)
+        return self.worker
+
+    def tell(self, word: str) -> int:
+        """Give the worker a word; the moment it was given."""
+        assert self.worker is not None
+        assert self.worker.stdin is not None
+        told_ns = time.monotonic_ns()
+        self.worker.stdin.write(word + "\n")
+        self.worker.stdin.flush()
+        return told_ns
+
+    def wheels(self) -> list[dict]:
+        lines = self._log.read_text().splitlines()
+        return [json.loads(line) for line in lines[: len(lines) - (not lines[-1].endswith("}"))]]
+
+    def still_since(self, since_ns: int) -> bool:
+        """The newest 100 ms, all of them after `since_ns`, show no motion."""
+        newest = [row for row in self.wheels() if row["t_ns"] > since_ns and row["accepted"] is None][-20:]
+        return len(newest) == 20 and all(max(abs(row["left"]), abs(row["right"])) < 0.02 for row in newest)
+
+    def measure(self, since_ns: int) -> tuple[float, float, float]:
+        """(first slower frame, first zero frame, last motion) in ms after `since_ns`."""
+        self.wait_for(lambda: self.still_since(since_ns))
+        rows = [row for row in self.wheels() if row["t_ns"] >= since_ns]
+        frames = [row for row in rows if (row["accepted"] or "").startswith('{"T":1,')]
+        slower = next((row["t_ns"] for row in frames if json.loads(row["accepted"])["L"] < DRIVEN_MPS - 1e-3), None)
+        zero = next((row["t_ns"] for row in frames if row["accepted"] == ZERO), None)
+        moved = max((row["t_ns"] for row in rows if max(abs(row["left"]), abs(row["right"])) >= 0.02), default=since_ns)
+        return tuple(float("inf") if t is None else (t - since_ns) / 1e6 for t in (slower, zero, moved))  # type: ignore[return-value]
+
+    def events(self) -> list[tuple[str, str]]:
+        return [(line["event"], line["detail"]) for line in map(json.loads, (self.folder / "guard.jsonl").read_text().splitlines())]
+
+    def guard_ended(self) -> bool:
+        """A guard whose worker is dead is nobody's child here: ask whether the process exists."""
+        with suppress(FileNotFoundError):
+            return Path(f"/proc/{self.guard_pid}/stat").read_text().split(") ")[1].startswith("Z")
+        return True
+
+    def close(self) -> None:
+        for process in (self.worker, self.firmware):
+            if process is None:
+                continue
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    with suppress(BrokenPipeError):
+                        pipe.close()
+
+
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
@@ -144,3 +249,10 @@ def bench() -> Bench:
 def make_bench() -> type[Bench]:
     """For tests that need other limits or motors."""
     return Bench
+
+
+@pytest.fixture
+def rig(tmp_path: Path, checkout: Path) -> Iterator[Rig]:
+    rig = Rig(tmp_path, checkout)
+    yield rig
+    rig.close()

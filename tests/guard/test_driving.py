@@ -8,10 +8,12 @@ from itertools import pairwise
 
 import pytest
 
+from edge_vla.bases.waveshare import WaveshareUGV
 from edge_vla.guard.client import Evidence
 from edge_vla.guard.core import Guard
 from edge_vla.guard.limits import Limits
-from edge_vla.guard.types import BaseTraits, Twist
+from edge_vla.guard.state import GuardState
+from edge_vla.guard.types import STILL, BaseTraits, Twist
 
 MS = 1_000_000
 SESSION = 77
@@ -60,6 +62,35 @@ def test_wheels_are_saturated_together(make_bench) -> None:
     assert status.tally["saturations"] > 50
 
 
+@pytest.mark.parametrize("most", [n / 100 for n in range(5, 131)])
+def test_a_saturated_command_is_driven_whatever_the_wheels_may_do(make_bench, most: float) -> None:
+    """On a track of a metre, so that the limits can ask for wheels of 1 m/s."""
+    bench = make_bench(Limits(max_wheel_mps=most), base=WaveshareUGV(track_m=1.0, max_wheel_mps=most)).armed()
+    status = bench.run(700, bench.drive(Twist(0.5, 0.0, 1.0)))
+    assert "faults" not in status.tally
+    assert status.applied.linear_x == pytest.approx(min(0.5, most / 2), abs=2e-4)
+    assert (status.tally.get("saturations", 0) > 0) is (most < 1.0)
+
+
+@pytest.mark.parametrize("axis", ["linear_x", "angular_z"])
+def test_a_wish_slower_than_the_base_can_drive_is_none(bench, axis: str) -> None:
+    bench.armed()
+    status = bench.run(1000, bench.drive(Twist(**{axis: 0.0099})))
+    assert (status.state, status.applied) == (GuardState.ARMED_IDLE, STILL)
+    assert bench.run(1000, bench.drive(Twist(**{axis: 0.01}))).state is GuardState.MOVING
+
+
+def test_a_configured_jerk_is_kept_frame_by_frame_and_reaches_the_speed(make_bench) -> None:
+    bench = make_bench(Limits(jerk_mps3=2.0)).armed()
+    bench.frames.clear()
+    assert bench.run(1200, bench.drive(Twist(0.3))).applied == Twist(0.3)
+    speeds = [twist.linear_x for _, twist in bench.frames]
+    changes = [b - a for a, b in pairwise(speeds)]
+    arrived = speeds.index(0.3)
+    assert max(abs(b - a) for a, b in pairwise(changes[:arrived])) <= 2.0 * 0.02 * 0.02 + 3e-4  # two quanta and their rounding
+    assert arrived > 1.1 * 0.3 / 0.8 / 0.02  # longer than with the acceleration alone
+
+
 @pytest.mark.parametrize(("clear_m", "speed_mps"), [(None, 0.15), (0.05, 0.0), (0.1, -0.3 + math.sqrt(0.09 + 3.0 * 0.05)), (20.0, 0.5)])
 def test_clear_distance_bounds_the_speed_ahead(bench, clear_m: float | None, speed_mps: float) -> None:
     bench.armed()  # every look sees the same gap again: the wall moves along
@@ -69,7 +100,7 @@ def test_clear_distance_bounds_the_speed_ahead(bench, clear_m: float | None, spe
 
 def test_what_has_been_driven_since_the_look_is_taken_off_the_clear_distance(bench) -> None:
     bench.armed()
-    look = Evidence(bench.now_ns, bench.now_ns + 4900 * MS, 9.0, 9.0, 0.5)
+    look = Evidence(bench.now_ns, bench.now_ns + 4900 * MS, 6.0, 5.0, 0.5)
     bench.run(3000, lambda: bench.local.send(Twist(0.5), look))
     pose = bench.local.poses.newest
     assert pose is not None

@@ -38,7 +38,7 @@ def test_steer_cannot_renew_evidence_by_talking(bench) -> None:
 
     def talk() -> None:  # the same frame, every time with a later deadline and a bigger budget
         later = bench.now_ns + 500 * MS
-        bench.local.send(Twist(0.3), replace(look, deadline_ns=later, max_turn_rad=99.0, max_travel_m=99.0))
+        bench.local.send(Twist(0.3), replace(look, deadline_ns=later, max_turn_rad=6.28, max_travel_m=5.0))
 
     bench.local.send(Twist(0.3), look)
     status = bench.run(1000, talk)
@@ -109,7 +109,7 @@ def test_a_used_budget_stays_used_until_a_newer_look(bench) -> None:
     look = bench.look(age_ms=0, life_ms=5000, travel=0.2)
     bench.run(2000, lambda: bench.local.send(Twist(0.3), look))
     before = bench.local.poses.newest
-    bench.run(1000, lambda: bench.local.send(Twist(0.05), replace(look, max_travel_m=9.0)))
+    bench.run(1000, lambda: bench.local.send(Twist(0.05), replace(look, max_travel_m=5.0)))
     assert bench.local.poses.newest.x_m == pytest.approx(before.x_m, abs=1e-3)  # type: ignore[union-attr]
     status = bench.run(500, bench.drive(Twist(0.3)))
     assert (status.state, status.held) == (S.MOVING, False)
@@ -121,7 +121,7 @@ def test_neither_budget_can_grow_on_the_same_look(bench, twist: Twist, grow: str
     look = bench.look(age_ms=0, life_ms=5000, turn=0.3, travel=0.2)
     bench.local.send(twist, look)
     bench.run(20)
-    bench.run(2000, lambda: bench.local.send(twist, replace(look, **{grow: 9.0})))
+    bench.run(2000, lambda: bench.local.send(twist, replace(look, **{grow: 5.0})))
     pose = bench.local.poses.newest
     assert pose is not None
     assert max(pose.x_m / 0.2, pose.yaw_rad / 0.3) <= 1.0

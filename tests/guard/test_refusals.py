@@ -6,9 +6,11 @@ import math
 
 import pytest
 
+from edge_vla.guard.lifetimes import TRAVEL_BUDGET_M, TURN_BUDGET_RAD
 from edge_vla.guard.link import Count, Kind
 from edge_vla.guard.state import FaultCode, GuardState, StopCause
 from edge_vla.guard.types import STILL, Twist
+from edge_vla.parse import command
 
 MS = 1_000_000
 S = GuardState
@@ -26,8 +28,12 @@ S = GuardState
         (Count.REJECT_EVIDENCE, {"t_capture_ns": -(10**18)}),
         (Count.REJECT_EVIDENCE, {"evidence_deadline_ns": 20 * MS - 1}),
         (Count.REJECT_EVIDENCE, {"t_capture_ns": 0, "evidence_deadline_ns": 5000 * MS + 1}),
-        (Count.REJECT_EVIDENCE, {"max_turn_rad": -1e-9}),
-        (Count.REJECT_EVIDENCE, {"max_travel_m": -1e-9}),
+        (Count.REJECT_RANGE, {"max_turn_rad": -1e-9}),
+        (Count.REJECT_RANGE, {"max_travel_m": -1e-9}),
+        (Count.REJECT_RANGE, {"max_turn_rad": math.nextafter(2 * math.pi, 9.0)}),
+        (Count.REJECT_RANGE, {"max_travel_m": math.nextafter(5.0, 9.0)}),
+        (Count.REJECT_RANGE, {"max_turn_rad": 1e9}),
+        (Count.REJECT_RANGE, {"max_travel_m": 1e9}),
         (Count.REJECT_NOT_FINITE, {"max_turn_rad": math.nan}),
         (Count.REJECT_NOT_FINITE, {"max_travel_m": math.inf}),
         (Count.REJECT_NOT_FINITE, {"clear_m": math.nan}),
@@ -58,6 +64,7 @@ def test_a_wrong_value_is_counted_by_name_and_not_driven(bench, count: Count, fi
         {"t_capture_ns": 0, "evidence_deadline_ns": 5000 * MS},
         {"twist": Twist(1.0)},
         {"twist": Twist(0.0, 0.0, 2.0)},
+        {"max_turn_rad": 2 * math.pi, "max_travel_m": 5.0},
     ],
 )
 def test_the_last_allowed_value_is_driven(bench, fields: dict[str, object]) -> None:
@@ -84,6 +91,22 @@ def test_nonsense_stops_a_moving_robot_and_the_third_latches(bench, nonsense: Tw
     bench.push(twist=nonsense)
     status = bench.run(20)
     assert (status.state, status.fault, status.applied) == (S.FAULT_LATCHED, FaultCode.INVALID_COMMANDS, STILL)
+
+
+@pytest.mark.parametrize(
+    ("budget", "said"), [({"max_turn_rad": 1e9}, "budget 1000000000.0 rad, 5.0 m"), ({"max_travel_m": 5.1}, "budget 6.0 rad, 5.1 m")]
+)
+def test_a_budget_nobody_can_need_is_nonsense(bench, budget: dict[str, float], said: str) -> None:
+    bench.moving()
+    bench.push(twist=Twist(0.3), **budget)
+    status = bench.run(20)
+    assert (status.state, status.cause) == (S.SOFT_STOP, StopCause.INVALID)
+    assert f"{said}: want 0 to 6.2832 rad and 0 to 5.0 m" in [event.detail for output in bench.outputs for event in output.events]
+
+
+def test_every_command_somebody_can_give_has_a_budget_the_guard_takes() -> None:
+    assert command.MAX_TURN_RAD <= TURN_BUDGET_RAD
+    assert command.MAX_TRAVEL_M <= TRAVEL_BUDGET_M
 
 
 def test_nonsense_also_takes_back_the_command_before_it(bench) -> None:

@@ -1,4 +1,7 @@
-"""Every fault the guard can see, with both figures: stop bytes within R, wheels still within R plus the declared stop time."""
+"""Every fault the guard can see, with both figures of DESIGN §4: stop bytes within R, wheels still within R and the declared stop time.
+
+The stop bytes of a protective stop are its first slower frame; its zero follows within R and the declared ramp.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from edge_vla.guard.limits import declared_stop_s
+from edge_vla.guard.limits import Limits
 from edge_vla.guard.link import Command
+from edge_vla.guard.ramp import declared_stop_s
 from edge_vla.guard.state import FaultCode, GuardState, StopCause
 from edge_vla.guard.types import STILL, Twist
 from edge_vla.guard.watch import PortHealth, Worker
@@ -73,7 +77,8 @@ def test_both_stop_bounds(bench, name: str, phase_ms: int) -> None:
     status = bench.run(2500, worker)
     first = bench.first(onset_ns, lambda twist: twist.linear_x < SLOWER)
     assert first <= fault.within_ms
-    assert bench.stop_bytes_ms(onset_ns) <= fault.within_ms + (1000 * SPEED / bench.limits.dec_mps2 + 50 if fault.ramp else 0)
+    ramp_ms = 1000 * SPEED / bench.limits.dec_mps2 + 50 if fault.ramp else 0
+    assert bench.stop_bytes_ms(onset_ns) <= fault.within_ms + ramp_ms
     declared_ms = 1000 * declared_stop_s(SPEED, TAU_S, bench.limits.dec_mps2 if fault.ramp else None)
     assert bench.wheels_still_ms(onset_ns) <= fault.within_ms + declared_ms
     assert fault.code in (status.fault, status.cause)
@@ -82,6 +87,33 @@ def test_both_stop_bounds(bench, name: str, phase_ms: int) -> None:
     else:
         assert bench.state in (S.FAULT_LATCHED, S.ESTOP_LATCHED)
         assert [twist for t, twist in bench.frames if t >= onset_ns + first * MS if twist != STILL] == []
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_jerk_limit_lengthens_no_stop(make_bench, name: str) -> None:
+    """A jerk a hundredth of the default: the starts differ, the stops do not, frame by frame."""
+    fault, stops = FAULTS[name], []
+    for limits in (Limits(), Limits(jerk_mps3=0.4, jerk_radps3=2.0)):
+        bench = make_bench(limits).armed()
+        worker = (lambda bench=bench: bench.local.send(GO, bench.look())) if fault.talks else None
+        bench.run(4000, bench.drive(GO))
+        assert bench.status.applied == GO
+        onset_ns = bench.now_ns
+        fault.inject(bench)
+        bench.run(2500, worker)
+        stops.append([(t - onset_ns, twist) for t, twist in bench.frames if t >= onset_ns])
+    assert stops[0] == stops[1]
+
+
+def test_a_jerk_limit_delays_no_command_to_slow_down(make_bench) -> None:
+    frames = []
+    for limits in (Limits(), Limits(jerk_mps3=0.4, jerk_radps3=2.0)):
+        bench = make_bench(limits).armed()
+        bench.run(4000, bench.drive(GO))
+        onset_ns = bench.now_ns
+        bench.run(160, bench.drive(Twist(0.05, 0.0, 0.8)))  # away from something ahead, and turning
+        frames.append([twist for t, twist in bench.frames if t >= onset_ns])
+    assert frames[0] == frames[1]
 
 
 def test_a_ramp_is_over_after_the_time_it_may_take_even_on_a_line_that_stutters(bench) -> None:

@@ -6,7 +6,7 @@ import json
 import select
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from edge_vla.errors import GuardError
 from edge_vla.guard.client import Evidence, GuardProcess
@@ -30,21 +30,20 @@ def say(*words: object) -> None:
 def drive(guard: GuardProcess) -> None:
     mode, moving, evidence = "drive", False, None
     while mode != "leave":
-        mode = heard() or mode
+        word = heard()
+        mode = word if word and word != "status" else mode
         status = guard.poll()
         assert status is not None
         now_ns = time.monotonic_ns()
-        if mode != "stale" or evidence is None:
-            evidence = Evidence(now_ns - 40 * MS, now_ns + 460 * MS, 50.0, 50.0, 20.0)
+        if evidence is None or mode == "drive":
+            evidence = Evidence(now_ns - 40 * MS, now_ns + 460 * MS, 5.0, 5.0, 20.0)
+        if mode == "renew":  # the same frame, backed for longer than it can be
+            evidence = replace(evidence, deadline_ns=now_ns + 460 * MS)
         if mode != "silent":
             guard.send(GO, evidence)
-        if mode == "status":
-            say(
-                json.dumps(
-                    {"state": status.state.name, "fault": status.fault.name, "cause": status.cause.name, "applied": asdict(status.applied)}
-                )
-            )
-            mode = "drive"
+        if word == "status":
+            told = {"state": status.state.name, "fault": status.fault.name, "cause": status.cause.name}
+            say(json.dumps(told | {"applied": asdict(status.applied), "tally": status.tally}))
         if not moving and status.applied == GO and status.measured is not None and status.measured.linear_x > 0.29:
             moving = True
             say("moving", guard.pid)
@@ -61,9 +60,9 @@ def main() -> int:
                 time.sleep(0.01)
             drive(guard)
     except GuardError as err:
-        say("guard gone", err)
+        say("guard gone", f"{guard.confirmed_still}:", err)
         return 3
-    say("left", guard.exit_code)
+    say("left", guard.exit_code, guard.confirmed_still)
     return 0
 
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,39 @@ def test_a_command_moves_the_wheels_and_silence_stops_them(start_sim: Start, tmp
     assert sim.exit_code == 0
 
 
+def test_a_full_disk_costs_the_record_and_no_motion(start_sim: Start, tmp_path: Path) -> None:
+    for name in ("wheels.jsonl", "truth.json", "simulator.log"):
+        (tmp_path / name).symlink_to("/dev/full")
+    with start_sim() as sim:
+        host = Host(sim.port)
+        host.until(lambda it: min(it["L"], it["R"]) > 0.18, say={"T": 1, "L": 0.2, "R": 0.2})
+        host.until(lambda it: max(abs(it["L"]), abs(it["R"])) < 0.01)
+        assert sim.truth().path_m > 0.05
+        assert sim.stats()["log_lines_lost"] > 50
+        host.line.close()
+    assert sim.exit_code == 0
+    assert not (tmp_path / "truth.json").is_symlink()  # no verdict rather than half of one
+
+
+def test_a_stuck_disk_costs_the_record_and_no_motion(start_sim: Start, tmp_path: Path) -> None:
+    """A pipe that is full: whoever writes to it waits for a reader that never reads."""
+    os.mkfifo(tmp_path / "wheels.jsonl")
+    reader = os.open(tmp_path / "wheels.jsonl", os.O_RDONLY | os.O_NONBLOCK)
+    writer = os.open(tmp_path / "wheels.jsonl", os.O_WRONLY | os.O_NONBLOCK)
+    with suppress(BlockingIOError):
+        while os.write(writer, b"x" * 4096):
+            pass
+    with start_sim() as sim:
+        host = Host(sim.port)
+        host.until(lambda it: min(it["L"], it["R"]) > 0.18, say={"T": 1, "L": 0.2, "R": 0.2})
+        host.until(lambda it: max(abs(it["L"]), abs(it["R"])) < 0.01)
+        host.line.close()
+    os.close(reader)
+    os.close(writer)
+    assert sim.exit_code == 0
+    assert json.loads((tmp_path / "truth.json").read_text())["truth"]["path_m"] > 0.05
+
+
 def test_frames_come_fresh_with_the_truth_and_follow_the_robot(start_sim: Start) -> None:
     with start_sim(truth=True) as sim, SimulatorCamera(sim.frames) as camera:
         frames = [camera.read(READ_S) for _ in range(4)]
@@ -126,7 +160,7 @@ def first_refusal(camera: SimulatorCamera, rules: FrameRules, want: str, most: i
     verdicts: list[str | None] = []
     while want not in verdicts and len(verdicts) < most:
         frame = camera.read(READ_S)
-        verdicts.append(rules.judge(frame, frame.t_capture_ns + 10_000_000, True))
+        verdicts.append(rules.judge(frame, frame.t_capture_ns + 10_000_000, 0.02 * frame.seq))
     return verdicts
 
 
@@ -138,7 +172,7 @@ def drain(camera: SimulatorCamera) -> None:
 def test_injected_camera_faults_are_what_the_rules_refuse(start_sim: Start) -> None:
     with start_sim() as sim, SimulatorCamera(sim.frames) as camera:
         rules = FrameRules((240, 320, 3))
-        assert [rules.judge(frame, frame.t_capture_ns, True) for frame in (camera.read(READ_S) for _ in range(3))] == [None] * 3
+        assert [rules.judge(frame, frame.t_capture_ns, 0.02 * frame.seq) for frame in (camera.read(READ_S) for _ in range(3))] == [None] * 3
         sim.inject(Fault.FROZEN)
         assert first_refusal(camera, rules, "frozen")[-1] == "frozen"
         sim.inject(Fault.BLACK)

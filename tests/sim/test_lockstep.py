@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from edge_vla.bases import make_base
+from edge_vla.behaviours.state import Phase
 from edge_vla.config import RobotProfile
 from edge_vla.drive import Tick
 from edge_vla.goals import Goal
@@ -60,3 +62,25 @@ def test_another_seed_and_another_latency_are_other_runs(run: Run) -> None:
     assert other[1] != one[1]  # encoders and gyro
     assert other[2][0] != one[2][0]  # read noise
     assert run(Goal.FIND_OBJECT, "cup", 3.0, latency_ms=300)[1] != one[1]
+
+
+@pytest.mark.parametrize("speed_mps", [0.35, 0.5])
+def test_a_run_that_ends_in_motion_is_judged_once_the_robot_stands(speed_mps: float) -> None:
+    """A stop from 0.35 m/s takes 0.8 s: ramp, motors, wheels."""
+    profile = RobotProfile()
+    step = Lockstep(
+        World(make_room(1_000_004, require=("cup",))), make_plan(profile, Goal.FIND_OBJECT, "cup"), make_base("waveshare"),
+        lambda it: OracleEngine(it.truth_of), guard_limits(profile),
+    )  # fmt: skip
+    try:
+        step.advance()
+        step._wheels.set_target(speed_mps, speed_mps)
+        for _ in range(250):
+            step._wheels.advance(0.004)
+        assert min(step.world.wheel_speeds()) > 0.95 * speed_mps
+        step.steering.state = replace(step.steering.state, phase=Phase.DONE, outcome="reached")
+        assert step.run(60.0) == "reached"
+        assert max(abs(v) for v in step.world.wheel_speeds()) < 0.005
+        assert 0.5 < step.elapsed_s < 2.0
+    finally:
+        step.close()

@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from edge_vla.evaluate import Setting
 from edge_vla.learn.data import shards
 from edge_vla.learn.data.views import HELD_OUT_SEED, room_views
+from edge_vla.series import Setting
 from edge_vla.sim.objects import CLASSES
 from edge_vla.sim.robot import RobotModel
 from edge_vla.sim.rooms import Room, make_room, room_xml

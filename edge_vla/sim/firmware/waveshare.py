@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,6 +23,9 @@ BOOT_TEXT = b"ets Jul 29 2019 12:21:46\r\n\r\nrst:0x1 (POWERON_RESET),boot:0x13 
 GYRO_COUNTS = 16.4 * 180.0 / math.pi  # per rad/s
 ACCEL_1G = 8192
 UINT32 = 0xFFFFFFFF
+INT_MIN, INT_MAX = -(1 << 31), (1 << 31) - 1
+FLOAT_MAX = 3.4028235e38  # the controller's float has 32 bits; what is beyond it is infinite there
+NUMBER = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 
 
 @dataclass(slots=True)
@@ -140,7 +144,7 @@ class WaveshareFirmware:
                 return self._wheel_speeds(message.get("L"), message.get("R"), now_ns)
             case 13:  # W1: neither the timer nor the watchdog's flag hears of it
                 forward, half = _as_float(message.get("X")), _as_float(message.get("Z")) * self.settings.track_m / 2.0
-                self._set_goal(forward - half, forward + half)
+                return self._set_goal(forward - half, forward + half)
             case 130:
                 self._report()
             case kind:
@@ -152,14 +156,17 @@ class WaveshareFirmware:
             return False
         self._last_command_ns = now_ns
         self._heartbeat_stopped = False
-        left_mps, right_mps = _as_float(left), _as_float(right)
-        if max(abs(left_mps), abs(right_mps)) > SPEED_CAP_MPS:
-            return False  # W2: the timer is refreshed already, so the old speed lives on
-        self._set_goal(left_mps, right_mps)
-        return True
+        return self._set_goal(_as_float(left), _as_float(right))
 
-    def _set_goal(self, left_mps: float, right_mps: float) -> None:
+    def _set_goal(self, left_mps: float, right_mps: float) -> bool:
+        """False for a speed that is out of range (W2: the timer is refreshed already, so the old speed lives on).
+
+        So is an infinite T:13 whose difference is no number: what the real controller's PID makes of that, no source says.
+        """
+        if not (abs(left_mps) <= SPEED_CAP_MPS and abs(right_mps) <= SPEED_CAP_MPS):
+            return False
         self._wheels.set_target(left_mps * self.settings.rate_left, right_mps * self.settings.rate_right)
+        return True
 
     def _configure(self, kind: int, message: dict[str, object]) -> bool:
         value = _as_int(message.get("cmd"))
@@ -169,7 +176,7 @@ class WaveshareFirmware:
             case 136:
                 self.settings.heartbeat_ms = value & UINT32  # compared as unsigned: -1 is never
             case 138:
-                self.settings.rate_left, self.settings.rate_right = _as_float(message.get("L")), _as_float(message.get("R"))
+                self.settings.rate_left, self.settings.rate_right = (min(1.0, abs(_as_float(message.get(side)))) for side in "LR")
             case 142:
                 self.settings.feedback_ms = max(0, value)
             case 143:
@@ -198,13 +205,22 @@ def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _as_number(value: object) -> float:
+    """ArduinoJson's conversions: a text that is a number counts (the vendor's ROS driver sends "13"), what is no number is zero."""
+    if isinstance(value, str):
+        return float(value) if NUMBER.fullmatch(value) else 0.0
+    return value if isinstance(value, (int, float)) else 0.0
+
+
 def _as_float(value: object) -> float:
-    """ArduinoJson's `as<float>()`: what is no number is zero."""
-    return float(value) if isinstance(value, (int, float)) and abs(value) < 1e38 else 0.0
+    """`as<float>()`: too large is infinite."""
+    number = _as_number(value)
+    if abs(number) > FLOAT_MAX:
+        return math.inf if number > 0 else -math.inf
+    return number
 
 
 def _as_int(value: object) -> int:
-    """ArduinoJson's `as<int>()`: a numeric string counts (the vendor's ROS driver sends "13"), what is no number is zero."""
-    if isinstance(value, str):
-        return int(value) if value.lstrip("-").isdecimal() else 0
-    return int(value) if isinstance(value, (int, float)) and abs(value) < 1 << 31 else 0
+    """`as<int>()`: cut towards zero, and too large is zero."""
+    number = _as_number(value)
+    return int(number) if INT_MIN <= number <= INT_MAX else 0

@@ -8,6 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
+from edge_vla.guard.lines import LineLog
+
+QUEUE_LINES = 4096  # ten seconds and more of a disk that is busy with something else
+CLOSE_S = 1.0
+
 
 class Wheels(Protocol):
     """Two motors with their speed control."""
@@ -45,10 +50,14 @@ class FirstOrderWheels:
 
 
 class WheelLog:
-    """`wheels.jsonl`: the oracle of every stop test. One line per sample, and one per frame the firmware accepted."""
+    """`wheels.jsonl`: the oracle of every stop test. One line per sample, and one per frame the firmware accepted.
+
+    A disk that is full or stuck costs lines, which are counted, and never holds the wheels up.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("a", buffering=1, encoding="utf-8")
+        """Raises OSError when the file cannot be opened."""
+        self._lines = LineLog(str(path), QUEUE_LINES, CLOSE_S)
 
     def __enter__(self) -> WheelLog:
         return self
@@ -56,10 +65,16 @@ class WheelLog:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    @property
+    def lost(self) -> int:
+        """Lines there was no room for, so far."""
+        return self._lines.lost
+
     def write(self, t_ns: int, speeds_mps: tuple[float, float], accepted: str | None = None) -> None:
         """Append one line; `accepted` is the text of a frame the firmware has just obeyed."""
         line = {"t_ns": t_ns, "left": round(speeds_mps[0], 6), "right": round(speeds_mps[1], 6), "accepted": accepted}
-        self._file.write(json.dumps(line, separators=(",", ":")) + "\n")
+        self._lines.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
 
     def close(self) -> None:
-        self._file.close()
+        """Give the last lines a moment."""
+        self._lines.close()
