@@ -10,32 +10,50 @@ from edge_vla.types import Box, Frame, Look, Pose, Reply, Sighting
 CONFIDENCE_FLOOR = 0.3  # DESIGN §4: below it a box is not acted upon
 
 
-def interpret(reply: Reply, frame: Frame, ready: tuple[int, int], pose: Pose, camera: CameraPose, *, boxes: bool) -> Look:
+def interpret(reply: Reply, frame: Frame, ready: tuple[int, int], pose: Pose, camera: CameraPose, *, target: str | None) -> Look:
     """What `reply` says about a frame taken at `pose`; `ready` is (t_ready_ns, evidence_deadline_ns).
 
-    A refused reply is a look without a sighting that says why.
+    Without a `target` the reply is words, not boxes. A refused reply is a look without a sighting that says why.
     """
-    box, sighting, confidence = None, None, reply.confidence or 0.0
     rejected = _refuse_numbers(reply)
-    if boxes and not rejected:
+    box, sighting = None, None
+    confidence, free_distance_m = (0.0, None) if rejected else (reply.confidence or 0.0, reply.free_distance_m)
+    if target is not None and not rejected:
         try:
-            found = parse_detections(reply.text)
-            box = found[0] if found else None
+            box = box_of(parse_detections(reply.text), target)
         except ParseError as err:
             rejected = str(err)
     if box is not None and confidence >= CONFIDENCE_FLOOR:
         sighting = place(box, pose, camera, confidence)
     return Look(
         seq=frame.seq, t_capture_ns=frame.t_capture_ns, t_ready_ns=ready[0], evidence_deadline_ns=ready[1], pose=pose,
-        text=reply.text, sighting=sighting, box=box, confidence=confidence, free_distance_m=reply.free_distance_m, rejected=rejected,
+        text=reply.text, sighting=sighting, box=box, confidence=confidence, free_distance_m=free_distance_m, rejected=rejected,
     )  # fmt: skip
 
 
+def box_of(boxes: list[Box], target: str) -> Box | None:
+    """The box to act on when `target` was asked for, or None: a box of another thing is not it, one without a label is.
+
+    Of several the nearest: the one that stands lowest in the picture, the larger where two stand equally low.
+    """
+    wanted = _thing(target)
+    fitting = [box for box in boxes if _thing(box.label) in ("", wanted)]
+    return max(fitting, key=lambda box: (box.y_max, (box.y_max - box.y_min) * (box.x_max - box.x_min)), default=None)
+
+
+def _thing(label: str) -> str:
+    """A label without what models vary: case, spaces, an article, a full stop."""
+    words = label.casefold().strip(" \t\r\n.,").split()
+    return " ".join(words[1:] if len(words) > 1 and words[0] in {"a", "an", "the"} else words)
+
+
 def _refuse_numbers(reply: Reply) -> str:
-    """Why the reply's numbers are none, or "". A nan would pass for a clear way."""
-    for name, numbers in (("confidence", (reply.confidence or 0.0,)), ("free distance", reply.free_distance_m or ())):
-        if not all(math.isfinite(number) and number >= 0 for number in numbers):
-            return f"want a {name} that is finite and not negative, got {numbers}"
+    """Why the reply's numbers are none, or "". A nan would pass for a clear way, a confidence of 7 for a certainty."""
+    if not 0.0 <= (reply.confidence or 0.0) <= 1.0:  # false for nan as well
+        return f"want a confidence in 0..1, got {reply.confidence}"
+    distances = reply.free_distance_m or ()
+    if not all(math.isfinite(distance) and distance >= 0 for distance in distances):
+        return f"want a free distance that is finite and not negative, got {distances}"
     return ""
 
 

@@ -1,6 +1,7 @@
 """Score a fresh bundle on validation rooms and write its calibration and figures into the manifest."""
 
 import json
+import math
 from pathlib import Path
 
 from edge_vla.backends.bundle import MANIFEST, Bundle, Calibration
@@ -19,7 +20,7 @@ def calibrate_bundle(folder: Path, views: Path, limit: int) -> dict[str, object]
     found = score(make_engine(str(folder), threads=1, domain=manifest.domain), views, limit)
     figures = report(found)
     scale, shift = calibrate(found.confidence, found.right)
-    if scale <= 0:  # more confident when wrong: nothing a calibration could mend
+    if not (scale > 0 and math.isfinite(scale) and math.isfinite(shift)):  # more confident when wrong: nothing a calibration could mend
         scale, shift = 1.0, 0.0
     made = (
         manifest.made

@@ -21,6 +21,7 @@ from edge_vla.sim.objects import CLASSES
 from export.calibrate import calibrate_bundle
 from export.graphs import StepGraph, VisionGraph
 from export.precision import halve_convolutions, quantise
+from export.reference import add_reference
 
 OPSET = 18
 GRAPHS = ("vision.onnx", "lm_step.onnx")
@@ -184,7 +185,8 @@ def export_default(checkpoint: Path | None, out: Path, precision: str) -> Manife
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
         manifest = manifest_of(finder, folder, precision, made | {"commit": commit, "torch": torch.__version__})
         (folder / "manifest.json").write_text(json.dumps(manifest.model_dump(), indent=1) + "\n")
-        Bundle(folder)
+        add_reference(folder)
+        manifest = Bundle(folder).manifest
         if out.exists():
             out.rename(Path(scratch) / "old")
         folder.rename(out)

@@ -9,24 +9,31 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edge_vla.backends.contract import LOC_BINS, contradiction
 from edge_vla.errors import ConfigError
 
 MANIFEST = "manifest.json"
+SCHEMA_VERSION = 1
+Row = Annotated[int, Field(ge=0)]  # of the vocabulary; contract.py knows where that ends
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Tensor(_Strict):
+class Tensor(Strict):
     """A graph's input or output. A shape entry that is a word is a dynamic axis."""
 
     name: str
     dtype: Literal["float32", "float16", "int64", "uint8"]
     shape: list[int | str]
 
+    def __str__(self) -> str:
+        """Name, dtype and shape; a dynamic axis is a question mark, however it is called."""
+        return f"{self.name} {self.dtype}[{', '.join(str(n) if isinstance(n, int) else '?' for n in self.shape)}]"
 
-class Graph(_Strict):
+
+class Graph(Strict):
     """One ONNX file and its tensors."""
 
     file: str
@@ -34,44 +41,44 @@ class Graph(_Strict):
     outputs: list[Tensor]
 
 
-class Preprocess(_Strict):
+class Preprocess(Strict):
     """Frame to network input: resize to (height, width), scale to 0..1, subtract `mean`, divide by `std`."""
 
     height: int = Field(ge=16, le=4096)
     width: int = Field(ge=16, le=4096)
     resize: Literal["area", "bilinear", "bicubic"]
     colour: Literal["rgb", "bgr"]
-    mean: list[float] = Field(min_length=3, max_length=3)
-    std: list[Annotated[float, Field(gt=0)]] = Field(min_length=3, max_length=3)
+    mean: list[Annotated[float, Field(ge=0, le=1)]] = Field(min_length=3, max_length=3)
+    std: list[Annotated[float, Field(ge=1e-3, le=1)]] = Field(min_length=3, max_length=3)
 
 
-class Tokens(_Strict):
+class Tokens(Strict):
     """The rows of the vocabulary that mean something to the host."""
 
     file: str
-    bos: int
-    eos: int
-    pad: int
-    unk: int
-    newline: int
-    loc_start: int  # the row of <loc0000>; bin k is loc_start + k
-    loc_bins: int
-    words: list[int]  # rows a sentence may be made of
+    bos: Row
+    eos: Row
+    pad: Row
+    unk: Row
+    newline: Row
+    loc_start: Row  # the row of <loc0000>; bin k is loc_start + k
+    loc_bins: int = Field(ge=2, le=LOC_BINS)  # replies are in LOC_BINS whatever this is
+    words: list[Row] = Field(min_length=1)  # rows a sentence may be made of
 
 
-class Language(_Strict):
+class Language(Strict):
     """The decoder's shape, for the host that keeps its caches and gathers its embeddings."""
 
-    layers: int
-    kv_heads: int
-    head_dim: int
-    hidden: int
-    image_tokens: int
+    layers: int = Field(ge=1, le=256)
+    kv_heads: int = Field(ge=1, le=256)
+    head_dim: int = Field(ge=1, le=4096)
+    hidden: int = Field(ge=1, le=65536)
+    image_tokens: int = Field(ge=1, le=16384)
     embeddings: str  # file of the rows (vocab, hidden) float16 as .npy, already scaled
-    max_new_tokens: int
+    max_new_tokens: int = Field(ge=1, le=1024)
 
 
-class Prompts(_Strict):
+class Prompts(Strict):
     """What the engine understands; `{thing}` is one of `targets`."""
 
     detect: str
@@ -79,18 +86,18 @@ class Prompts(_Strict):
     sentences: list[str]
 
 
-class Calibration(_Strict):
+class Calibration(Strict):
     """Raw detection confidence p to a frequency of being right: sigmoid(scale * logit(p) + shift), fitted on held-out rooms."""
 
     scale: float = Field(default=1.0, gt=0)  # a surer answer never counts less
     shift: float = 0.0
 
 
-class Manifest(_Strict):
+class Manifest(Strict):
     """What a bundle says of itself."""
 
     schema_version: Literal[1]
-    name: str
+    name: str = Field(min_length=1)
     kind: Literal["vlm"]
     domain: Literal["sim", "real"]
     backend: Literal["onnx"]
@@ -101,13 +108,19 @@ class Manifest(_Strict):
     language: Language
     prompts: Prompts
     targets: list[str] = Field(min_length=1)
-    free_distance_columns: int = 0
-    free_distance_cap_m: float = 0.0
+    free_distance_columns: int = Field(default=0, ge=0, le=1024)  # 0: the vision graph has no such output
+    free_distance_cap_m: float = Field(default=0.0, ge=0, le=100)
     calibration: Calibration = Calibration()
     max_linear_mps: float = Field(gt=0, le=0.5)  # the speed it was evaluated at
     max_angular_rps: float = Field(gt=0, le=1.0)
+    reference: str | None = None  # file of questions and their answers at export: reference.py
     sha256: dict[str, str]
     made: dict[str, str | float | int] = {}  # provenance: images seen, parity figures, latency at export
+
+    @property
+    def rows(self) -> int:
+        """Of the vocabulary: logits and embeddings. Known once the graphs are found to be what they should be."""
+        return int(self.graphs["lm_step"].outputs[0].shape[1])
 
 
 class Bundle:
@@ -131,11 +144,12 @@ class Bundle:
             raise ConfigError(f"engine {self.manifest.name!r} does not know {thing!r}{hint} It knows: {', '.join(known)}")
 
     def _check_files(self) -> None:
-        wanted = {g.file for g in self.manifest.graphs.values()} | {self.manifest.tokens.file, self.manifest.language.embeddings}
-        unsigned = sorted(wanted - set(self.manifest.sha256))
+        m = self.manifest
+        wanted = {g.file for g in m.graphs.values()} | {m.tokens.file, m.language.embeddings} | ({m.reference} if m.reference else set())
+        unsigned = sorted(wanted - set(m.sha256))
         if unsigned:
             raise ConfigError(f"engine {self.folder}: no sha256 for {', '.join(unsigned)}")
-        for name, want in self.manifest.sha256.items():
+        for name, want in m.sha256.items():
             path = self.folder / name
             if Path(name).name != name:
                 raise ConfigError(f"engine {self.folder}: {name!r} lies outside the bundle")
@@ -155,8 +169,19 @@ def _read_manifest(folder: Path) -> Manifest:
     except OSError as err:
         raise ConfigError(f"engine {folder}: no {MANIFEST} ({err.strerror}); an engine is a folder made by `python -m export`") from err
     try:
-        return Manifest.model_validate_json(text)
+        manifest = Manifest.model_validate_json(text)
     except ValidationError as err:
-        first = err.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ConfigError(f"engine {path}: {where or 'file'}: {first['msg']}, got {str(first['input'])[:80]!r}") from err
+        raise ConfigError(f"engine {path}: {_told(err)}") from err
+    if why := contradiction(manifest):
+        raise ConfigError(f"engine {path}: {why}")
+    return manifest
+
+
+def _told(err: ValidationError) -> str:
+    """The first thing wrong with a manifest; its version before all else, for another version may name everything differently."""
+    errors = err.errors()
+    first = next((e for e in errors if e["loc"] == ("schema_version",)), errors[0])
+    if first["loc"] == ("schema_version",) and first["type"] == "literal_error":
+        return f"schema_version: this edge_vla reads {SCHEMA_VERSION}, got {str(first['input'])[:80]!r}; update edge_vla or export it again"
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where or 'file'}: {first['msg']}, got {str(first['input'])[:80]!r}"

@@ -27,8 +27,13 @@ class Detection:
         """Calibrated P(present) x sharpness of a box; P(absent) of nothing."""
         if self.bins is None:
             return 1.0 - self.present
-        p = min(max(self.present * self.sharpness, 1e-6), 1 - 1e-6)
-        return _sigmoid(calibration.scale * math.log(p / (1 - p)) + calibration.shift)
+        return calibrated(self.present * self.sharpness, calibration)
+
+
+def calibrated(confidence: float, calibration: Calibration) -> float:
+    """A box's raw confidence as a frequency of being right."""
+    p = min(max(confidence, 1e-6), 1 - 1e-6)
+    return _sigmoid(calibration.scale * math.log(p / (1 - p)) + calibration.shift)
 
 
 def decode_detection(first: Logits, feed: Callable[[int], Logits], tokens: Tokens) -> Detection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,11 @@ import cv2
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from edge_vla.backends.bundle import Bundle, Graph, Tensor
+from edge_vla.backends.contract import LOC_BINS, question
 from edge_vla.backends.decode import decode_choice, decode_detection, decode_words
+from edge_vla.backends.vocabulary import YES_NO, encode, load_embeddings, load_tokenizer
 from edge_vla.errors import ConfigError, EngineError
 from edge_vla.types import Frame, Reply
 
@@ -38,7 +38,7 @@ def open_graph(bundle: Bundle, graph: Graph, threads: int) -> ort.InferenceSessi
     """A graph that is what its manifest says. Raises EngineError, ConfigError."""
     opened = session(bundle.path(graph.file), threads)
     for kind, said, found in (("input", graph.inputs, opened.get_inputs()), ("output", graph.outputs, opened.get_outputs())):
-        want, got = [describe(t) for t in said], [describe(_tensor(node)) for node in found]
+        want, got = [str(t) for t in said], [str(_tensor(node)) for node in found]
         if want != got:
             raise ConfigError(f"engine {bundle.folder}: {graph.file} has the {kind}s {', '.join(got)}; its manifest says {', '.join(want)}")
     return opened
@@ -48,30 +48,6 @@ def _tensor(node: ort.NodeArg) -> Tensor:
     """What ONNX Runtime says of a graph's input or output, in the manifest's words."""
     dtype = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64", "tensor(uint8)": "uint8"}
     return Tensor.model_construct(name=node.name, dtype=dtype.get(node.type, node.type), shape=list(node.shape))
-
-
-def describe(tensor: Tensor) -> str:
-    """Name, dtype and shape; a dynamic axis is a question mark, however it is called."""
-    return f"{tensor.name} {tensor.dtype}[{', '.join(str(n) if isinstance(n, int) else '?' for n in tensor.shape)}]"
-
-
-def load_tokenizer(path: Path) -> Tokenizer:
-    """The bundle's words. Raises EngineError."""
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as err:  # what tokenizers raises is an Exception itself
-        raise EngineError(f"{path}: {err}") from err
-
-
-def load_embeddings(path: Path, hidden: int) -> Array:
-    """(rows, hidden). Raises EngineError."""
-    try:
-        rows = np.load(path, allow_pickle=False)
-    except (OSError, EOFError, ValueError) as err:
-        raise EngineError(f"{path}: {err}") from err
-    if rows.shape[1:] != (hidden,):
-        raise EngineError(f"{path}: want an array of (rows, {hidden}), got {rows.shape}")
-    return np.asarray(rows, dtype=np.float32)
 
 
 def run(graph: ort.InferenceSession, feed: dict[str, NDArray[Any]]) -> list[Array]:
@@ -94,13 +70,13 @@ class OnnxEngine:
         self._bundle = bundle
         self._vision = open_graph(bundle, m.graphs["vision"], threads)
         self._step = open_graph(bundle, m.graphs["lm_step"], threads)
-        self._tokenizer = load_tokenizer(bundle.path(m.tokens.file))
-        self._rows = load_embeddings(bundle.path(m.language.embeddings), m.language.hidden)
+        self._tokenizer = load_tokenizer(bundle)
+        self._rows = load_embeddings(bundle)
         pre = m.preprocess
         self._scale = (1 / (255 * np.array(pre.std, np.float32))).astype(np.float32)
         self._shift = (-np.array(pre.mean, np.float32) / np.array(pre.std, np.float32)).astype(np.float32)
-        self._presence = re.compile(re.escape(m.prompts.presence).replace(re.escape("{thing}"), r"(?:an? )?(?P<thing>.+?)"))
-        self._yes_no = {row: word for word in ("yes", "no") if (row := self._tokenizer.token_to_id(word)) is not None}
+        self._questions = {"detect": question(m.prompts.detect), "presence": question(m.prompts.presence, article=True)}
+        self._yes_no = {row: word for word in YES_NO if (row := self._tokenizer.token_to_id(word)) is not None}
         self._open(m.language.image_tokens)
 
     def _open(self, image_tokens: int) -> None:
@@ -125,9 +101,9 @@ class OnnxEngine:
         """Answer a prompt the manifest lists. Raises ConfigError for a thing or a question it was not trained on."""
         start = time.perf_counter()
         kind, thing = self._classify(prompt)
-        tokens, free = run(self._vision, {"image": self.preprocess(frame.rgb)})
+        tokens, *free = run(self._vision, {"image": self.preprocess(frame.rgb)})
         conversation = _Conversation(self, tokens)
-        first = conversation.prefill(self._tokenizer.encode("<bos> " + self._spaced(prompt) + "\n").ids)
+        first = conversation.prefill(encode(self._tokenizer, prompt))
         if kind == "detect":
             text, confidence = self._detect(first, conversation, thing)
         elif kind == "presence":
@@ -136,14 +112,15 @@ class OnnxEngine:
         else:
             rows, confidence = decode_words(first, conversation.feed, self.manifest.tokens, self.manifest.language.max_new_tokens)
             text = self._tokenizer.decode(rows)
-        return Reply(text, confidence, tuple(float(d) for d in free[0]), time.perf_counter() - start)
+        return Reply(text, confidence, tuple(float(d) for d in free[0][0]) if free else None, time.perf_counter() - start)
 
     def _detect(self, first: Array, conversation: _Conversation, thing: str) -> tuple[str, float]:
         found = decode_detection(first, conversation.feed, self.manifest.tokens)
         confidence = found.confidence(self.manifest.calibration)
         if found.bins is None:
             return "", confidence
-        return "".join(f"<loc{k:04d}>" for k in found.bins) + f" {thing}", confidence
+        wide = LOC_BINS // self.manifest.tokens.loc_bins
+        return "".join(f"<loc{k * wide:04d}>" for k in found.bins) + f" {thing}", confidence
 
     def preprocess(self, rgb: NDArray[np.uint8]) -> Array:
         """(H, W, 3) uint8 to (1, 3, height, width) float32 as the manifest says."""
@@ -153,25 +130,17 @@ class OnnxEngine:
             image = image[..., ::-1]
         return np.ascontiguousarray((image * self._scale + self._shift).transpose(2, 0, 1)[None], dtype=np.float32)
 
-    def _spaced(self, prompt: str) -> str:
-        return prompt.replace("?", " ?").replace("  ", " ")
-
     def _classify(self, prompt: str) -> tuple[str, str]:
         """("detect" | "presence" | "sentence", thing)."""
-        detect = self.manifest.prompts.detect.removesuffix("{thing}")
-        if prompt.startswith(detect):
-            kind, thing = "detect", prompt.removeprefix(detect)
-        elif match := self._presence.fullmatch(prompt):
-            kind, thing = "presence", match["thing"]
-        elif prompt in self.manifest.prompts.sentences:
+        for kind, pattern in self._questions.items():
+            if match := pattern.fullmatch(prompt):
+                self._bundle.require_target(match["thing"])
+                return kind, match["thing"]
+        p = self.manifest.prompts
+        if prompt in p.sentences:
             return "sentence", ""
-        else:
-            known = ", ".join(
-                repr(p) for p in (self.manifest.prompts.detect, self.manifest.prompts.presence, *self.manifest.prompts.sentences)
-            )
-            raise ConfigError(f"engine {self.manifest.name!r} was not trained on {prompt!r}; it answers {known}")
-        self._bundle.require_target(thing)
-        return kind, thing
+        known = ", ".join(repr(known) for known in (p.detect, p.presence, *p.sentences))
+        raise ConfigError(f"engine {self.manifest.name!r} was not trained on {prompt!r}; it answers {known}")
 
     def close(self) -> None:
         """Sessions end with the object."""

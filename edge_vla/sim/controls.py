@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 
+from edge_vla.errors import ConfigError
 from edge_vla.types import Engine, Frame, Reply
 
 
@@ -26,15 +28,22 @@ class _Around:
 class Swapped(_Around):
     """Asks about another thing than it was asked about, and answers as if it had not."""
 
+    def __init__(self, engine: Engine) -> None:
+        """Raises ConfigError for an engine with no other thing to ask about: it would answer honestly."""
+        super().__init__(engine)
+        self._known = engine.targets or ()
+        if len(set(self._known)) < 2:
+            raise ConfigError(f"the swapped control needs an engine that lists two things or more, got {', '.join(self._known) or 'none'}")
+
     def ask(self, frame: Frame, prompt: str) -> Reply:
         """`detect cup` becomes `detect <the thing half a list away>`, and its box is called a cup."""
-        known = self._engine.targets or ()
         thing = prompt.removeprefix("detect ")
-        if thing == prompt or thing not in known:
+        if thing == prompt or thing not in self._known:
             return self._engine.ask(frame, prompt)
-        other = known[(known.index(thing) + len(known) // 2) % len(known)]
+        other = self._known[(self._known.index(thing) + len(self._known) // 2) % len(self._known)]
         reply = self._engine.ask(frame, f"detect {other}")
-        return replace(reply, text=reply.text.replace(other, thing))
+        label = re.compile(rf"(?<![^\s>]){re.escape(other)}(?![^\s<;.,])", re.IGNORECASE)  # a word of the reply, not a part of a token
+        return replace(reply, text=label.sub(lambda _: thing, reply.text))
 
 
 class Blank(_Around):

@@ -52,9 +52,9 @@ def put(*keys: str | int, value: object) -> Callable[[Data], None]:
     return edit
 
 
-def drop(*keys: str) -> Callable[[Data], None]:
+def drop(*keys: str | int) -> Callable[[Data], None]:
     def edit(manifest: Data) -> None:
-        at = manifest
+        at: Any = manifest
         for key in keys[:-1]:
             at = at[key]
         del at[keys[-1]]
@@ -63,7 +63,7 @@ def drop(*keys: str) -> Callable[[Data], None]:
 
 
 MANIFESTS: dict[str, tuple[Callable[[Data], None], str]] = {
-    "a later version": (put("schema_version", value=2), "schema_version: Input should be 1, got '2'"),
+    "a later version": (put("schema_version", value=2), "schema_version: this edge_vla reads 1, got '2'; update edge_vla or export"),
     "no version": (drop("schema_version"), "schema_version: Field required"),
     "an unknown key": (put("colour", value="rgb"), "colour: Extra inputs are not permitted, got 'rgb'"),
     "an unknown key further in": (put("preprocess", "crop", value=3), "preprocess.crop: Extra inputs are not permitted, got '3'"),
@@ -73,7 +73,7 @@ MANIFESTS: dict[str, tuple[Callable[[Data], None], str]] = {
     "an unknown resize": (put("preprocess", "resize", value="nearest"), "preprocess.resize: .*got 'nearest'"),
     "an unknown graph": (put("graphs", "head", value={}), "graphs.head.*: Input should be 'vision' or 'lm_step'"),
     "a number in quotes": (put("language", "layers", value="4"), "language.layers: .*valid integer, got '4'"),
-    "a std of zero": (put("preprocess", "std", 1, value=0.0), r"preprocess.std.1: Input should be greater than 0, got '0.0'"),
+    "a std of zero": (put("preprocess", "std", 1, value=0.0), r"preprocess.std.1: .*greater than or equal to 0.001, got '0.0'"),
     "two means": (put("preprocess", "mean", value=[0.5, 0.5]), "preprocess.mean: .*at least 3 items"),
     "a mean that is no number": (put("preprocess", "mean", 0, value=float("nan")), "preprocess.mean.0: .*finite number"),
     "a confidence upside down": (put("calibration", value={"scale": -1.0}), "calibration.scale: .*greater than 0, got '-1.0'"),

@@ -12,7 +12,7 @@ from edge_vla.errors import ConfigError
 from edge_vla.sim.controls import Blank, Swapped
 from edge_vla.types import Frame, Reply
 
-CUP = "<loc0012><loc0019><loc0026><loc0033> cup"
+CUP = "<loc0192><loc0304><loc0416><loc0528> cup"
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 
 
@@ -32,8 +32,8 @@ def test_swapped_finds_something_else_and_calls_it_what_was_asked(engine: OnnxEn
     swapped = Swapped(engine)
     assert engine.ask(red, "detect cup").text == CUP
     assert swapped.ask(red, "detect cup").text == ""
-    assert swapped.ask(blue, "detect cup").text == "<loc0030><loc0037><loc0044><loc0051> cup"  # the ball's box
-    assert swapped.ask(red, "detect acorn").text == "<loc0012><loc0019><loc0026><loc0033> acorn"
+    assert swapped.ask(blue, "detect cup").text == "<loc0480><loc0592><loc0704><loc0816> cup"  # the ball's box
+    assert swapped.ask(red, "detect acorn").text == "<loc0192><loc0304><loc0416><loc0528> acorn"
 
 
 def test_swapped_never_asks_for_the_thing_itself_and_always_answers_with_its_name() -> None:
@@ -48,6 +48,40 @@ def test_swapped_never_asks_for_the_thing_itself_and_always_answers_with_its_nam
     for thing in Parrot.targets:
         assert swapped.ask(frame, f"detect {thing}").text == f"<loc0001><loc0002><loc0003><loc0004> {thing}"
     assert asked == ["box", "can", "book", "cup", "bottle", "ball"]
+
+
+@pytest.mark.parametrize(
+    ("targets", "listed"),
+    [(None, "none"), ((), "none"), (("cup",), "cup"), (("cup", "cup"), "cup, cup")],
+    ids=["open", "none", "one", "twice"],
+)
+def test_swapped_is_refused_where_it_would_be_honest(targets: tuple[str, ...] | None, listed: str) -> None:
+    parrot = Parrot()
+    parrot.targets = targets
+    with pytest.raises(ConfigError, match=f"the swapped control needs an engine that lists two things or more, got {listed}$"):
+        Swapped(parrot)
+
+
+@pytest.mark.parametrize(
+    ("says", "wanted"),
+    [
+        ("<loc0001><loc0002><loc0003><loc0004> Bottle.", "<loc0001><loc0002><loc0003><loc0004> loc."),
+        ("<loc0001><loc0002><loc0003><loc0004>bottle", "<loc0001><loc0002><loc0003><loc0004>loc"),
+        ("<loc0001><loc0002><loc0003><loc0004> bottle ; <loc0001><loc0002><loc0003><loc0004> bottle;", None),
+        ("<loc0001><loc0002><loc0003><loc0004> bottleneck", "<loc0001><loc0002><loc0003><loc0004> bottleneck"),
+        ("<loc0001><loc0002><loc0003><loc0004>", "<loc0001><loc0002><loc0003><loc0004>"),
+    ],
+)
+def test_swapped_renames_labels_and_nothing_else(says: str, wanted: str | None) -> None:
+    class Speaker(Parrot):
+        targets = ("loc", "bottle")
+
+        def ask(self, frame: Frame, prompt: str) -> Reply:
+            return Reply(says if prompt == "detect bottle" else "<loc0001><loc0002><loc0003><loc0004> loc", 0.5, None)
+
+    swapped, frame = Swapped(Speaker()), Frame(np.zeros((2, 2, 3), np.uint8), 0, 0)
+    assert swapped.ask(frame, "detect loc").text == (says.replace("bottle", "loc") if wanted is None else wanted)
+    assert swapped.ask(frame, "detect bottle").text == "<loc0001><loc0002><loc0003><loc0004> bottle"
 
 
 def test_swapped_leaves_other_questions_alone(engine: OnnxEngine, red: Frame) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from edge_vla.backends.bundle import Bundle
 from edge_vla.backends.onnx import OnnxEngine
+from edge_vla.backends.reference import verify
 from edge_vla.errors import ConfigError
 from edge_vla.parse.loc import parse_detections
 from edge_vla.sim.objects import CLASSES
@@ -123,6 +124,13 @@ def test_it_knows_how_far_it_is_free(default: OnnxEngine, name: str) -> None:
     want = np.array(truth_of(name)["free_m"])
     assert free.shape == want.shape
     assert np.abs(np.log(free + 0.1) - np.log(want + 0.1)).mean() < 0.3
+
+
+def test_it_gives_the_answers_it_was_exported_with(default: OnnxEngine) -> None:
+    bundle = Bundle(ENGINE)
+    if bundle.manifest.reference is None:  # exported before bundles brought any
+        return
+    assert verify(default, bundle).answers >= len(CLASSES)
 
 
 def test_an_unknown_thing_is_refused_with_what_it_knows(default: OnnxEngine) -> None:

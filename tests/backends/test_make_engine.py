@@ -16,7 +16,7 @@ from edge_vla.types import Frame
 
 def test_a_bundle_of_the_robots_domain_drives(tiny: Path, red: Frame) -> None:
     engine = make_engine(str(tiny), threads=1, domain="sim")
-    assert engine.ask(red, "detect cup").text == "<loc0012><loc0019><loc0026><loc0033> cup"
+    assert engine.ask(red, "detect cup").text == "<loc0192><loc0304><loc0416><loc0528> cup"
 
 
 def test_an_engine_trained_on_the_simulator_does_not_drive_a_real_robot(tiny: Path) -> None:

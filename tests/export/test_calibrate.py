@@ -68,7 +68,7 @@ def test_the_engine_uses_what_was_written(bundle: Path, views: Path, engine: Onn
     assert calibrated == pytest.approx(odds / (1 + odds), rel=1e-4)
 
 
-@pytest.mark.parametrize("scale", [0.0, -0.5])
+@pytest.mark.parametrize("scale", [0.0, -0.5, math.nan, math.inf])
 def test_a_fit_upside_down_is_not_written(bundle: Path, views: Path, monkeypatch: pytest.MonkeyPatch, scale: float) -> None:
     monkeypatch.setattr(export.calibrate, "calibrate", lambda *_: (scale, 0.3))
     calibrate_bundle(bundle, views, 3)

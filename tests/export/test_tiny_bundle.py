@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,10 @@ import numpy as np
 import onnx
 import pytest
 from tokenizers import Tokenizer
+
+from edge_vla.backends.bundle import Bundle
+from edge_vla.backends.onnx import OnnxEngine
+from edge_vla.types import Frame
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +51,21 @@ def test_its_manifest(written: Path, committed: Path) -> None:
     one, two = (json.loads((folder / "manifest.json").read_text()) for folder in (written, committed))
     assert one.pop("sha256").keys() == two.pop("sha256").keys()
     assert one == two
+
+
+def test_a_bundle_need_not_know_free_distances(committed: Path, tmp_path: Path) -> None:
+    """Without that output it answers all the same, and says that it knows none."""
+    folder = Path(shutil.copytree(committed, tmp_path / "blinder"))
+    graph = onnx.load(str(folder / "vision.onnx"))
+    del graph.graph.output[1]
+    onnx.save(graph, str(folder / "vision.onnx"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest |= {"free_distance_columns": 0, "free_distance_cap_m": 0.0}
+    manifest["graphs"]["vision"]["outputs"].pop()
+    manifest["sha256"]["vision.onnx"] = hashlib.sha256((folder / "vision.onnx").read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    frame = Frame(np.full((32, 64, 3), (255, 0, 0), np.uint8), 0, 0)
+    seeing, blind = (OnnxEngine(Bundle(of)).ask(frame, "detect cup") for of in (committed, folder))
+    assert (seeing.text, seeing.confidence) == (blind.text, blind.confidence)
+    assert seeing.free_distance_m is not None
+    assert blind.free_distance_m is None

@@ -42,11 +42,28 @@ def test_a_box_of_something_else_stops(signs: Signs) -> None:
     assert execute_action(Goal.FIND_OBJECT, LEFT_CUP.replace(" cup", ""), target_object="cup").angular_z > 0
 
 
-@pytest.mark.parametrize("reply", ["", "<loc0001> cup", "turn left"])
-def test_refused_replies_stop(reply: str, signs: Signs) -> None:
-    action = execute_action(Goal.FIND_OBJECT, reply, target_object="cup")
+@pytest.mark.parametrize(
+    ("goal", "reply", "reason"),
+    [
+        (Goal.FIND_OBJECT, "", "nothing detected"),
+        (Goal.FIND_OBJECT, "<loc0001> cup", "refused: want 4 <locNNNN> (y_min x_min y_max x_max) for each detection, got 1"),
+        (Goal.FIND_OBJECT, "turn left", "refused: want 4 <locNNNN>"),
+        (Goal.FIND_OBJECT, LEFT_CUP.replace("cup", "ball"), "asked for 'cup', the reply is about 'ball'"),
+        (Goal.FIND_OBJECT, f"{LEFT_CUP} ; <loc1024>", "refused: want <loc0000>..<loc1023>, got '<loc1024>'"),
+        (Goal.LOOK, "none", "nothing detected"),
+        (Goal.AVOID, "a wall ahead", "no command in 'a wall ahead'"),
+        (Goal.COMMAND, "turn left or right", "ambiguous direction"),
+    ],
+)
+def test_refused_replies_stop_and_say_why(goal: Goal, reply: str, reason: str, signs: Signs) -> None:
+    action = execute_action(goal, reply, target_object="cup")
     assert (action.action_type, signs(action)) == (ActionType.STOP, "000")
-    assert "safe default" in action.description
+    assert action.description.startswith("safe default: confidence 0.")
+    assert f" is below 0.3: {reason}" in action.description
+
+
+def test_a_long_reason_is_cut() -> None:
+    assert len(execute_action(Goal.COMMAND, "blah " * 1000).description) <= 200
 
 
 @pytest.mark.parametrize(
@@ -82,3 +99,5 @@ def test_bad_goals_are_refused() -> None:
         execute_action("find", LEFT_CUP, target_object="cup")
     with pytest.raises(ConfigError, match="needs a target"):
         execute_action("find_object", LEFT_CUP)
+    with pytest.raises(ConfigError, match="names nothing"):
+        execute_action("find_object", LEFT_CUP, target_object=" ")

@@ -55,7 +55,8 @@ def test_goals_without_a_prompt_expect_no_boxes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "name"), [("the cup", "cup"), ("  A  red\tcup ", "red cup"), ("an", "an"), ("the ", "the"), ("컵", "컵")]
+    ("target", "name"),
+    [("the cup", "cup"), ("  A  red\tcup ", "red cup"), ("an", "an"), ("the ", "the"), ("컵", "컵"), ("The Red CUP", "red cup")],
 )
 def test_targets_are_tidied(target: str, name: str) -> None:
     assert get_vlm_prompt(Goal.FIND_OBJECT, target) == f"detect {name}"
@@ -76,7 +77,7 @@ def test_longest_target() -> None:
     [
         ("cup", "is there a cup?"), ("orange ball", "is there an orange ball?"), ("the apple", "is there an apple?"), ("hourglass",
         "is there an hourglass?"),
-        ("uniform", "is there a uniform?"), ("umbrella", "is there an umbrella?"), ("Apple", "is there an Apple?"),
+        ("uniform", "is there a uniform?"), ("umbrella", "is there an umbrella?"), ("Apple", "is there an apple?"),
     ],
 )  # fmt: skip
 def test_presence(target: str, question: str) -> None:

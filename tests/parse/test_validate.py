@@ -75,10 +75,27 @@ def test_confidence_gate(confidence: float, moves: bool) -> None:
     assert ActionValidator().is_safe_action(action) is moves
 
 
-def test_confidence_above_one_is_one() -> None:
-    action = replace(MOVE, confidence=1.7)
-    assert validate(action).confidence == 1.0
+@pytest.mark.parametrize(
+    ("confidence", "why"),
+    [
+        (math.nextafter(1.0, 2.0), "confidence 1.0000000000000002 is outside 0..1"),
+        (7, "confidence 7 is outside 0..1"),
+        (1.7, "confidence 1.7 is outside 0..1"),
+        (-1e-9, "confidence -1e-09 is outside 0..1"),
+        (math.nan, "confidence is not a finite number: nan"),
+    ],
+)
+def test_a_confidence_that_is_none_is_no_certainty(confidence: float, why: str) -> None:
+    action = replace(MOVE, confidence=confidence)
+    assert validate(action) == ActionValidator().get_safe_default_action(why)
     assert not ActionValidator().is_safe_action(action)
+
+
+def test_below_the_gate_the_actions_own_reason_is_kept() -> None:
+    refused = RobotAction(ActionType.NAVIGATE, description="refused: want 4 <locNNNN>")
+    assert validate(refused).description == "safe default: confidence 0.00 is below 0.3: refused: want 4 <locNNNN>"
+    assert validate(replace(refused, description="")).description == "safe default: confidence 0.00 is below 0.3"
+    assert len(validate(replace(refused, description="x" * 10**6)).description) == 200
 
 
 def test_budgets_are_capped_and_never_negative() -> None:
@@ -91,9 +108,40 @@ def test_budgets_are_capped_and_never_negative() -> None:
         assert not ActionValidator().is_safe_action(replace(MOVE, **{field: 100.0}))
 
 
-def test_a_stop_that_moves_stops() -> None:
-    for field in ("linear_x", "linear_y", "angular_z"):
-        assert is_default(validate(RobotAction(ActionType.STOP, confidence=1.0, **{field: 0.1})))
+@pytest.mark.parametrize("field", ["linear_x", "linear_y", "angular_z"])
+@pytest.mark.parametrize("kind", ActionType)
+def test_what_has_no_motion_does_not_move(kind: ActionType, field: str) -> None:
+    action = RobotAction(kind, confidence=1.0, **{field: 1e-6})
+    still = kind in {ActionType.STOP, ActionType.GRAB, ActionType.RELEASE, ActionType.POINT, ActionType.UNKNOWN}
+    assert is_default(validate(action)) is still
+    assert ActionValidator().is_safe_action(action) is not still
+    assert (f"{kind.value} moves nothing, got " in validate(action).description) is still
+    standing = replace(action, **{field: 0.0})
+    assert validate(standing) == standing
+    assert ActionValidator().is_safe_action(standing)
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ({"action_type": "move"}, "want action_type as ActionType, got 'move'"),
+        ({"action_type": None}, "want action_type as ActionType, got None"),
+        ({"description": None}, "want description as str, got None"),
+        ({"target_object": 7}, "want target_object as str or NoneType, got 7"),
+    ],
+)
+def test_a_field_of_another_type_stops(values: dict[str, Any], why: str) -> None:
+    action = replace(MOVE, **values)
+    assert is_default(validate(action))
+    assert why in validate(action).description
+    assert not ActionValidator().is_safe_action(action)
+
+
+@pytest.mark.parametrize("action", [None, "move", {"linear_x": 0.2}, 7])
+def test_what_is_no_action_stops(action: Any) -> None:
+    assert is_default(validate(action))
+    assert "want a RobotAction, got " in validate(action).description
+    assert not ActionValidator().is_safe_action(action)
 
 
 def test_sideways_counts() -> None:
