@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from edge_vla import places
 from edge_vla.errors import ConfigError
 
 if sys.version_info >= (3, 11):
@@ -24,15 +25,16 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BaseProfile", "CameraProfile", "EngineProfile", "LimitsProfile", "RobotInfo", "RobotProfile", "SteerProfile",
-    "default_profile", "load_profile",
+    "default_profile", "load_profile", "profile_file",
 ]  # fmt: skip
 
-ROBOT_PROFILE = Path("launch/robot.toml")  # the operator's own robot, relative to where `run` is started
+ROBOT_PROFILE = Path("launch/robot.toml")  # the operator's own robot
 SIMULATED_PORT = "sim"  # the simulator opens a pty of its own and hands its path to the guard
 SIMULATED_CAMERA = "simulator"
 LINEAR_CEILING_MPS = 0.5
 ANGULAR_CEILING_RPS = 1.0
 WHEEL_CEILING_MPS = 1.3  # vendor maximum; above 2.0 the Waveshare firmware keeps the old speed and refreshes its timer
+SIMULATOR_MOST = {"width": 640, "height": 480, "fps": 60}  # what its renderer is built for; a test keeps them equal to sim/settings.py
 # Wrong ones aim the robot beside its target without a word, so a real robot has to state them.
 MEASURED = {
     "base": ("kind", "port", "track_m", "max_wheel_mps"),
@@ -137,6 +139,14 @@ class RobotProfile(_Section):
         return self
 
     @model_validator(mode="after")
+    def _the_simulator_can(self) -> RobotProfile:
+        for key, most in SIMULATOR_MOST.items() if self.simulated else ():
+            if (value := getattr(self.camera, key)) > most:
+                low = next(rule.ge for rule in CameraProfile.model_fields[key].metadata if hasattr(rule, "ge"))
+                raise ValueError(f"[camera] {key} = {value}: the simulator wants an integer >= {low} and <= {most}")
+        return self
+
+    @model_validator(mode="after")
     def _measured(self) -> RobotProfile:
         sections = () if self.simulated else MEASURED.items()
         missing = [f"{name}.{key}" for name, keys in sections for key in keys if key not in getattr(self, name).model_fields_set]
@@ -170,9 +180,14 @@ def load_profile(path: Path | None) -> RobotProfile:
 
 
 def default_profile() -> RobotProfile:
-    """`launch/robot.toml` under the current directory when it is there, even if broken; otherwise the simulator."""
-    there = ROBOT_PROFILE.exists() or ROBOT_PROFILE.is_symlink()  # a link to nothing is a broken profile, not none
-    return load_profile(ROBOT_PROFILE) if there else RobotProfile()
+    """The operator's own robot where there is one, even if its profile is broken; otherwise the simulator."""
+    found = profile_file()
+    return RobotProfile() if found is None else load_profile(found)
+
+
+def profile_file() -> Path | None:
+    """The operator's own robot: `launch/robot.toml` here, then beside the package. None where there is none."""
+    return places.find(ROBOT_PROFILE)
 
 
 def _explain(problem: ErrorDetails) -> str:

@@ -1,55 +1,48 @@
-"""Closed-loop evaluation in lockstep: episodes in held-out rooms, a table, a picture of paths, controls beside the result."""
+"""Closed-loop evaluation in lockstep: episodes in held-out rooms, a table, a picture of paths, controls beside the result.
+
+Exit codes: 0 the evaluation ran, 2 bad arguments or configuration, 3 it broke off (what it had by then is shown), 130 interrupted.
+The last line of stdout is JSON; its `fault` says why an evaluation broke off. Refused with --json it is {"result": "refused", "why": ...}.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import math
-import multiprocessing
 import sys
-from collections.abc import Iterable, Iterator
+import traceback
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from rich.text import Text
 
+from edge_vla import places
+from edge_vla.arguments import Arguments
 from edge_vla.config import RobotProfile, load_profile
 from edge_vla.errors import ConfigError, EdgeVLAError
-from edge_vla.goals import Goal, require_supported, to_goal
-from edge_vla.parts import ORACLE, make_base, make_engine
-from edge_vla.robot import make_plan
+from edge_vla.goals import GOALS, Goal, get_vlm_prompt, require_supported, to_goal
+from edge_vla.opening import find_engine, open_engine, prove
+from edge_vla.parts import ORACLE, make_base
+from edge_vla.robot import make_plan, within
+from edge_vla.series import HELD_OUT, Setting, cases, run_all
 
 if TYPE_CHECKING:
-    from edge_vla.sim.episode import Case, Verdict
-    from edge_vla.sim.lockstep import Lockstep
-    from edge_vla.types import Engine
+    from edge_vla.sim.episode import Verdict
 
-GOALS = (Goal.FIND_OBJECT, Goal.NAVIGATE, Goal.LOOK, Goal.FOLLOW, Goal.AVOID)
+JUDGED = (Goal.FIND_OBJECT, Goal.NAVIGATE, Goal.LOOK, Goal.FOLLOW, Goal.AVOID)
+LAST_SEED = 2**31 - 1  # that `run --seed` takes
 BOUNDS = {
     "episodes": (1, 100_000), "latency_ms": (0, 5000), "jobs": (1, 64), "absent_fraction": (0, 1), "timeout_s": (1, 3600),
-    "seed": (0, 2**31),
+    "seed": (0, LAST_SEED),
 }  # fmt: skip
 UNTRAINED = Path("engines/untrained")
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """How a set of episodes is run; everything that may change a result."""
-
-    goal: Goal
-    engine: str
-    latency_ms: int = 200
-    episodes: int = 100
-    seed: int = 1_000_000
-    absent_fraction: float = 0.2
-    timeout_s: float = 120.0
-    stop_at_m: float = 0.45
-    compensate: bool = True
-    control: str = ""  # "swapped" or "blank"
+EXIT_REFUSED, EXIT_FAULT, EXIT_INTERRUPTED = 2, 3, 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +50,7 @@ class Result:
     """The figures of a set of episodes. Success, SPL and time are over episodes whose target is there."""
 
     success: float
-    spl: float
+    spl: float  # of a success the shortest way over the way driven (`sim.episode.spl_of`), of a failure 0
     contacts_per_episode: float
     false_arrivals: float  # share of target-absent episodes that ended as "reached"
     wrong_arrivals: float  # share of the others that said "reached" somewhere else
@@ -67,54 +60,6 @@ class Result:
     present: int
     absent: int
     said: dict[str, int]
-
-
-def cases(setting: Setting) -> list[Case]:
-    """Absent targets are spread evenly; the same seed always gives the same cases."""
-    from edge_vla.sim.episode import draw_case
-
-    absent = round(setting.episodes * setting.absent_fraction) if setting.goal is not Goal.AVOID and setting.goal is not Goal.FOLLOW else 0
-    marks = {int((k + 0.5) * setting.episodes / absent) for k in range(absent)} if absent else set()
-    return [draw_case(setting.seed + i, setting.goal, absent=i in marks, index=i) for i in range(setting.episodes)]
-
-
-@cache
-def load_engine(name: str, threads: int) -> Engine:
-    """A bundle's engine, loaded once in each worker: no episode leaves anything behind in it."""
-    return make_engine(name, threads=threads, domain="sim")
-
-
-def run_one(job: tuple[Case, Setting, RobotProfile]) -> Verdict:
-    """One episode in this process."""
-    from edge_vla.sim.episode import Terms, run_case
-
-    case, setting, profile = job
-    base = make_base(profile.base.kind, profile.base.track_m, profile.base.max_wheel_mps)
-
-    def build(run: Lockstep) -> Engine:
-        from edge_vla.sim.controls import Blank, Swapped
-
-        threads = profile.engine.threads
-        oracle = setting.engine == ORACLE
-        engine = (
-            make_engine(ORACLE, threads=threads, domain="sim", truth_of=run.truth_of) if oracle else load_engine(setting.engine, threads)
-        )
-        if setting.control == "swapped":
-            return Swapped(engine)
-        return Blank(engine) if setting.control == "blank" else engine
-
-    terms = Terms(setting.latency_ms, setting.timeout_s, setting.stop_at_m, setting.compensate)
-    return run_case(case, profile, base, build, terms)
-
-
-def run_all(setting: Setting, profile: RobotProfile, jobs: int) -> Iterator[Verdict]:
-    """Every episode, in order. Workers are fresh processes: a GL context does not survive a fork."""
-    work = [(case, setting, profile) for case in cases(setting)]
-    if jobs == 1:
-        yield from map(run_one, work)
-        return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
-        yield from pool.imap(run_one, work)
 
 
 def result_of(verdicts: list[Verdict]) -> Result:
@@ -131,7 +76,7 @@ def result_of(verdicts: list[Verdict]) -> Result:
     return Result(
         success=mean(v.success for v in present), spl=mean(v.spl for v in present),
         contacts_per_episode=mean(v.contacts for v in verdicts), false_arrivals=mean(v.said == "reached" for v in absent),
-        wrong_arrivals=mean(v.said == "reached" and v.distance_m > 0.8 for v in present),
+        wrong_arrivals=mean(v.elsewhere for v in present),
         time_s=round(sorted(v.time_s for v in good)[len(good) // 2], 1) if good else 0.0, path_m=mean(v.path_m for v in good),
         episodes=len(verdicts), present=len(present), absent=len(absent), said=said,
     )  # fmt: skip
@@ -139,11 +84,12 @@ def result_of(verdicts: list[Verdict]) -> Result:
 
 def controls(setting: Setting) -> dict[str, Setting]:
     """The settings that belong beside a result: a ceiling, three that must fail, and what latency costs."""
-    if not UNTRAINED.is_dir():
+    untrained = places.find(UNTRAINED)
+    if untrained is None:
         raise ConfigError(f"--controls needs {UNTRAINED}: make it with `python -m export default --untrained --out {UNTRAINED}`")
     rows = {
         "oracle boxes": replace(setting, engine=ORACLE),
-        "untrained weights": replace(setting, engine=str(UNTRAINED)),
+        "untrained weights": replace(setting, engine=str(untrained)),
         "swapped target word": replace(setting, control="swapped"),
         "blank camera": replace(setting, control="blank"),
     }
@@ -155,38 +101,46 @@ def controls(setting: Setting) -> dict[str, Setting]:
     return rows
 
 
-def table(rows: dict[str, Result]) -> Table:
+def table(rows: Mapping[str, Result]) -> Table:
     """The figures side by side."""
     names = ("engine", "success", "SPL", "contacts", "false arrivals", "wrong arrivals", "median time", "episodes")
     out = Table(*names, title="SIMULATED closed-loop evaluation")
     for name, r in rows.items():
         out.add_row(
-            name, f"{r.success:.0%}", f"{r.spl:.2f}", f"{r.contacts_per_episode:.2f}", f"{r.false_arrivals:.0%}",
+            Text(name), f"{r.success:.0%}", f"{r.spl:.2f}", f"{r.contacts_per_episode:.2f}", f"{r.false_arrivals:.0%}",
             f"{r.wrong_arrivals:.0%}", f"{r.time_s:.0f} s", str(r.episodes),
         )  # fmt: skip
     return out
 
 
-def evaluate(setting: Setting, profile: RobotProfile, jobs: int, label: str, *, quiet: bool) -> list[Verdict]:
-    """All episodes with a progress bar."""
+def evaluate(setting: Setting, profile: RobotProfile, jobs: int, label: str, into: list[Verdict], *, quiet: bool) -> None:
+    """All episodes with a progress bar; what is done is in `into` whatever happens. Raises EdgeVLAError."""
     work = run_all(setting, profile, jobs)
-    return list(work if quiet else track(work, description=label, total=setting.episodes, console=Console(stderr=True)))
+    for verdict in work if quiet else track(work, description=label, total=setting.episodes, console=Console(stderr=True)):
+        into.append(verdict)  # noqa: PERF402 - what is done has to stay when the next one fails
 
 
-def summary(setting: Setting, result: Result) -> dict[str, object]:
-    return asdict(result) | {
-        "goal": setting.goal.value, "engine": setting.engine, "seed": setting.seed, "latency_ms": setting.latency_ms,
-        "absent_fraction": setting.absent_fraction, "simulated": True,
+def summary(setting: Setting, result: Result | None, fault: str = "") -> dict[str, object]:
+    """The last line. Without a single episode there are no figures."""
+    figures = asdict(result) if result is not None else {"success": None, "spl": None, "episodes": 0}
+    return figures | {
+        "goal": setting.goal.value, "engine": setting.engine, "seed": setting.seed, "held_out": setting.held_out,
+        "latency_ms": setting.latency_ms, "absent_fraction": setting.absent_fraction, "stop_at_m": setting.stop_at_m,
+        "compensate": setting.compensate, "timeout_s": setting.timeout_s, "simulated": True, "fault": fault,
     }  # fmt: skip
 
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    cli = argparse.ArgumentParser(prog="python -m edge_vla.evaluate", description="Closed-loop evaluation in simulated, held-out rooms.")
-    cli.add_argument("--goal", default="find_object", help=", ".join(g.value for g in GOALS))
+    """Raises ConfigError, after the usage, for what is no command line."""
+    cli = Arguments(
+        "python -m edge_vla.evaluate", "Closed-loop evaluation in simulated, held-out rooms.",
+        "exit codes: 0 it ran, 2 bad arguments or configuration, 3 it broke off, 130 interrupted",
+    )  # fmt: skip
+    cli.add_argument("--goal", default="find_object", help=", ".join(g.value for g in JUDGED))
     cli.add_argument("--engine", default="engines/default", help="a bundle folder, or 'oracle' for the simulator's true boxes")
     cli.add_argument("--robot", type=Path, default=None, help="a robot profile with domain 'sim'")
     cli.add_argument("--episodes", type=int, default=100)
-    cli.add_argument("--seed", type=int, default=1_000_000, help="first room; 1 000 000 and up are never used in training")
+    cli.add_argument("--seed", type=int, default=HELD_OUT, help="first room; 1 000 000 and up are never used in training")
     cli.add_argument("--absent-fraction", type=float, default=0.2, help="share of episodes whose target is not in the room")
     cli.add_argument("--latency-ms", type=int, default=200, help="from exposure to reply, in simulated time")
     cli.add_argument("--timeout-s", type=float, default=120.0)
@@ -201,61 +155,132 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 
 def setting_of(args: argparse.Namespace, profile: RobotProfile) -> Setting:
     """Checked arguments. Raises ConfigError."""
+    from edge_vla.sim.episode import NEAR_M
+
     goal = require_supported(to_goal(args.goal))
-    if goal not in GOALS:
-        raise ConfigError(f"goal {goal.value!r} has no closed-loop verdict; want one of {', '.join(g.value for g in GOALS)}")
+    if goal not in JUDGED:
+        raise ConfigError(f"goal {goal.value!r} has no closed-loop verdict; want one of {', '.join(g.value for g in JUDGED)}")
     for name, (low, high) in BOUNDS.items():
         value = getattr(args, name)
         if not (math.isfinite(value) and low <= value <= high):
             raise ConfigError(f"--{name.replace('_', '-')} {value}: want {low} to {high}")
+    if (last := args.seed + args.episodes - 1) > LAST_SEED:
+        raise ConfigError(f"--seed {args.seed} with --episodes {args.episodes}: the last room is {last}, want at most {LAST_SEED}")
     stop_at = make_plan(profile, goal, None, stop_at_m=args.stop_at).stop_at_m
+    if goal is Goal.FIND_OBJECT and stop_at > NEAR_M:
+        raise ConfigError(f"--stop-at {stop_at}: a thing is found within {NEAR_M} m; further away is --goal navigate")
     return Setting(
-        goal, args.engine, args.latency_ms, args.episodes, args.seed, args.absent_fraction, args.timeout_s, stop_at,
+        goal, find_engine(args.engine), args.latency_ms, args.episodes, args.seed, args.absent_fraction, args.timeout_s, stop_at,
         compensate=not args.no_compensation,
     )  # fmt: skip
 
 
+def prepare(args: argparse.Namespace) -> tuple[RobotProfile, dict[str, Setting]]:
+    """Everything that can be refused before the first episode. Raises ConfigError."""
+    profile = load_profile(args.robot) if args.robot else RobotProfile()
+    if not profile.simulated:
+        raise ConfigError(f"{args.robot}: robot.domain is 'real'; an evaluation runs in the simulator")
+    make_base(profile.base.kind, profile.base.track_m, profile.base.max_wheel_mps)
+    setting = setting_of(args, profile)
+    rows = {"this engine": setting} | (controls(setting) if args.controls else {})
+    _probe(args.picture)
+    asked = sorted({case.target for case in cases(setting)}) if GOALS[setting.goal].needs_target else []
+    prompts = [get_vlm_prompt(setting.goal, thing) for thing in asked[:1]] or [get_vlm_prompt(setting.goal)]
+    for name in dict.fromkeys(row.engine for row in rows.values() if row.engine != ORACLE):
+        engine = open_engine(name, profile)
+        prove(engine, name, profile, prompts, asked)
+        if slowed := within(profile, engine)[1]:
+            print(f"evaluate: {slowed}", file=sys.stderr)
+        engine.close()
+    return profile, rows
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Exit 0 when the evaluation ran, 2 for bad arguments."""
-    args = parse_args(argv)
+    """Prepare, run, show; returns the exit code."""
+    words = sys.argv[1:] if argv is None else argv
     try:
-        profile = load_profile(args.robot) if args.robot else RobotProfile()
-        if not profile.simulated:
-            raise ConfigError(f"{args.robot}: robot.domain is 'real'; an evaluation runs in the simulator")
-        setting = setting_of(args, profile)
-        rows = {"this engine": setting} | (controls(setting) if args.controls else {})
-        if setting.engine != ORACLE:
-            make_engine(setting.engine, threads=1, domain="sim").close()  # refuse a bad bundle before the first episode
+        args = parse_args(words)
+        profile, rows = prepare(args)
     except EdgeVLAError as err:
-        print(f"evaluate: {err}", file=sys.stderr)
-        return 2
-    results: dict[str, Result] = {}
-    for name, row in rows.items():
-        verdicts = evaluate(row, profile, args.jobs, name, quiet=args.json)
-        results[name] = result_of(verdicts)
-        if row is setting:
-            _show(verdicts, args.picture, quiet=args.json)
-    if not args.json:
-        Console().print(table(results))
-        Console().print(f"paths: {args.picture}")
-    line = summary(setting, results["this engine"])
+        return _refuse(str(err), as_json="--json" in words)
+    except ModuleNotFoundError as err:
+        return _refuse(f"no module {err.name}; the simulator is installed with: pip install 'edge_vla[sim]'", as_json="--json" in words)
+    done: dict[str, list[Verdict]] = {}
+    code, fault = 0, ""
+    try:
+        for name, row in rows.items():
+            evaluate(row, profile, args.jobs, name, done.setdefault(name, []), quiet=args.json)
+    except KeyboardInterrupt:
+        code, fault = EXIT_INTERRUPTED, "interrupted"
+    except EdgeVLAError as err:
+        code, fault = EXIT_FAULT, str(err)
+    except Exception as err:  # noqa: BLE001 - the episodes before it took hours: they are shown, and the operator told
+        traceback.print_exc()
+        code, fault = EXIT_FAULT, f"{type(err).__name__}: {err}"
+    if fault:
+        print(f"evaluate: broke off: {fault}", file=sys.stderr)
+    _report(rows, done, args, fault)
+    return code
+
+
+def _refuse(why: str, *, as_json: bool) -> int:
+    print(f"evaluate: {why}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"result": "refused", "why": why}))
+    return EXIT_REFUSED
+
+
+def _report(rows: Mapping[str, Setting], done: Mapping[str, list[Verdict]], args: argparse.Namespace, fault: str) -> None:
+    """The figures first, then whatever can fail without changing them."""
+    results = {name: result_of(verdicts) for name, verdicts in done.items() if verdicts}
+    mine = done.get("this engine", [])
+    out, log = (Console(stderr=stderr, markup=False, emoji=False, highlight=False) for stderr in (False, True))
+    if results and not args.json:
+        out.print(table(results))
+        _name_failures(mine, log)
+    if mine:
+        told = _picture(mine, args.picture)
+        (log if args.json else out).print(told, soft_wrap=True)
+    line = summary(rows["this engine"], results.get("this engine"), fault)
     if args.controls:
         line["controls"] = {name: asdict(r) for name, r in results.items() if name != "this engine"}
     print(json.dumps(line))
-    return 0
 
 
-def _show(verdicts: list[Verdict], picture: Path, *, quiet: bool) -> None:
-    """Draw the paths and name every failure: each is a room somebody should look at."""
+def _probe(picture: Path) -> None:
+    """Raise ConfigError for a picture that could not be written at the end."""
+    if not cv2.haveImageWriter(str(picture)):
+        raise ConfigError(f"--picture {picture}: no picture format ends like this; want for example {picture.with_suffix('.png')}")
+    new = not picture.exists()
+    try:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        with picture.open("ab"):
+            pass
+        if new:
+            picture.unlink()
+    except OSError as err:
+        raise ConfigError(f"--picture {picture}: {err.strerror}") from err
+
+
+def _picture(verdicts: list[Verdict], picture: Path) -> str:
+    """Draw the paths; what came of it."""
     from edge_vla.sim.paths import draw_paths
 
-    draw_paths(verdicts, picture)
+    try:
+        draw_paths(verdicts, picture)
+    except (OSError, cv2.error) as err:
+        return f"no picture of the paths: {err}"
+    return f"paths: {picture}"
+
+
+def _name_failures(verdicts: list[Verdict], log: Console) -> None:
+    """Each is a room somebody should look at."""
     for v in verdicts:
-        if not (v.success or quiet):
+        if not v.success:
             absent = " (absent)" if v.absent else ""
             where = f"{v.distance_m:.2f} m, {v.facing_deg:.0f} degrees"
             touched = ", ".join(v.touched) or "nothing"
-            Console(stderr=True).print(f"  {v.seed} {v.target}{absent}: {v.said}, {where}, touched {touched}. {v.why}")
+            log.print(f"  {v.seed} {v.target}{absent}: {v.said}, {where}, touched {touched}. {v.why}", soft_wrap=True)
 
 
 if __name__ == "__main__":

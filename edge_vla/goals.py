@@ -5,6 +5,7 @@ A new goal is one member of `Goal` and one row of `GOALS`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
@@ -82,9 +83,9 @@ def to_goal(goal: Goal | str) -> Goal:
 
 
 def clean_target(target: str) -> str:
-    """A thing's name fit for a prompt: one line, no article, no token brackets. Raises ConfigError."""
-    words = target.split()
-    if len(words) > 1 and words[0].lower() in {"a", "an", "the"}:
+    """A thing's name fit for a prompt: one line in small letters, no article, no token brackets. Raises ConfigError."""
+    words = target.casefold().split()
+    if len(words) > 1 and words[0] in {"a", "an", "the"}:
         words = words[1:]
     name = " ".join(words)
     if not name:
@@ -94,6 +95,15 @@ def clean_target(target: str) -> str:
     if not name.isprintable() or "<" in name or ">" in name:
         raise ConfigError(f"target {name!r} holds '<', '>' or an unprintable character")
     return name
+
+
+def require_known(target: str, known: Sequence[str], who: str) -> None:
+    """Raise ConfigError, naming the nearest, for a thing that `who` cannot detect."""
+    if target in known:
+        return
+    near = get_close_matches(target, known, n=1, cutoff=0.8)  # an elephant is no plant
+    hint = f"; did you mean {near[0]!r}? It knows: " if near else "; it knows: "
+    raise ConfigError(f"{who} does not know {target!r}{hint}{', '.join(known)}")
 
 
 def get_vlm_prompt(goal: Goal | str, target_object: str | None = None) -> str:

@@ -17,7 +17,6 @@ from edge_vla.types import Camera, Frame, Look, Reply
 READ_S = 0.25  # patience with the camera before it is counted as silent
 BLIND_NS = 2_000_000_000  # no usable frame for this long is a fault
 HANG_NS = 6_000_000_000  # no reply for this long is a fault; the evidence deadline has stopped the robot long before
-MOVED = 0.005  # rad and m between two frames: beyond encoder noise, well below what changes a picture
 SEE_NICE = 5  # the engine yields to the 30 Hz loop when both want the same core
 
 
@@ -37,12 +36,13 @@ class SeeLoop:
 
     camera: Camera
     seeing: Seeing
-    judge: Callable[[Frame, int, bool], str | None]  # the frame rules of the camera
+    judge: Callable[[Frame, int, float], str | None]  # the frame rules of the camera
     driven: Callable[[], float]  # how far the wheels have turned so far: tells a frozen camera from a still robot
     counts: dict[str, int] = field(default_factory=dict)
     fault: str = ""
     asking_since_ns: int | None = None
     _seen: Seen | None = None
+    _mailbox: threading.Lock = field(default_factory=threading.Lock)  # around `_seen` and `counts`
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _good_ns: int = field(default_factory=time.monotonic_ns)
@@ -59,8 +59,14 @@ class SeeLoop:
 
     def take(self) -> Seen | None:
         """The newest answer not yet taken."""
-        seen, self._seen = self._seen, None
+        with self._mailbox:
+            seen, self._seen = self._seen, None
         return seen
+
+    def tally(self) -> dict[str, int]:
+        """What has been counted so far: frames refused, silences of the camera, answers nobody took in time."""
+        with self._mailbox:
+            return dict(self.counts)
 
     def trouble(self, now_ns: int) -> str:
         """Why the run must end as a fault, "" while it need not."""
@@ -85,15 +91,15 @@ class SeeLoop:
                 self.fault = f"engine: {sys.exc_info()[1]!r}"
 
     def _look_on(self) -> None:
-        driven = self.driven()
         while not self._stop.is_set():
+            asked_s = time.monotonic()
             try:
                 frame = self.camera.read(READ_S)
             except CameraError as err:
                 self._reject("camera_silent", str(err))
+                self._stop.wait(max(0.0, READ_S - (time.monotonic() - asked_s)))  # one that is gone says so at once, every time
                 continue
-            before, driven = driven, self.driven()
-            reason = self.judge(frame, time.monotonic_ns(), driven - before > MOVED)
+            reason = self.judge(frame, time.monotonic_ns(), self.driven())
             if reason:
                 self._reject(f"frame_{reason}", reason)
                 continue
@@ -107,11 +113,18 @@ class SeeLoop:
         finally:
             self.asking_since_ns = None
             self._good_ns = time.monotonic_ns()
-        self._seen = Seen(frame, reply, asked, time.monotonic_ns())
+        with self._mailbox:
+            if self._seen is not None:
+                self._count("answer_overwritten")
+            self._seen = Seen(frame, reply, asked, time.monotonic_ns())
 
     def _reject(self, name: str, why: str) -> None:
-        self.counts[name] = self.counts.get(name, 0) + 1
+        with self._mailbox:
+            self._count(name)
         self._why = why
+
+    def _count(self, name: str) -> None:
+        self.counts[name] = self.counts.get(name, 0) + 1
 
 
 class SteerLoop:

@@ -10,9 +10,10 @@ from edge_vla.errors import ConfigError
 from edge_vla.guard.types import Base
 
 if TYPE_CHECKING:
+    from edge_vla.cameras.rules import FrameRules
     from edge_vla.config import CameraProfile
     from edge_vla.sim.view import Truth
-    from edge_vla.types import Camera, Engine, Frame
+    from edge_vla.types import Camera, Engine
 
 ORACLE = "oracle"
 
@@ -38,11 +39,11 @@ def truth_of(camera: Camera, seq: int) -> Truth | None:
     return camera.truth_of(seq) if isinstance(camera, SimulatorCamera) else None
 
 
-def make_frame_rules(profile: CameraProfile) -> Callable[[Frame, int, bool], str | None]:
-    """The judge of this camera's frames: (frame, now_ns, moved) -> why it may not be used, or None."""
+def make_frame_rules(profile: CameraProfile) -> FrameRules:
+    """The judge of this camera's frames."""
     from edge_vla.cameras.rules import FrameRules
 
-    return FrameRules((profile.height, profile.width, 3)).judge
+    return FrameRules((profile.height, profile.width, 3))
 
 
 def make_engine(

@@ -42,8 +42,8 @@ def understand(reply: Reply, frame: Frame, pose: Pose, plan: Plan, timing_ns: tu
     """
     ready_ns, p99_ns = timing_ns
     lasts_ns = min(EVIDENCE_CEILING_NS, max(EVIDENCE_FLOOR_NS, 2 * p99_ns))
-    boxes = GOALS[plan.goal].answer is Answer.BOXES
-    return interpret(reply, frame, (ready_ns, frame.t_capture_ns + lasts_ns), pose, plan.camera, boxes=boxes)
+    target = plan.target if GOALS[plan.goal].answer is Answer.BOXES else None
+    return interpret(reply, frame, (ready_ns, frame.t_capture_ns + lasts_ns), pose, plan.camera, target=target)
 
 
 def step(state: State, inputs: Inputs, plan: Plan) -> tuple[State, RobotAction]:

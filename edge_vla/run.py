@@ -1,38 +1,66 @@
 """The operator's door: arguments to parts, parts to a run, a run to a summary and an exit code. Stops the base whatever happens.
 
 python -m edge_vla.run --goal find_object --target cup
+
+With --json the last line of stdout is one JSON object, however the run ends; everything else is on stderr. Its `result` and the exit code:
+reached 0, not_found and timeout 1, refused 2 (arguments or configuration: nothing has moved), fault 3, interrupted 130 or 143. What was
+never measured is null. A run whose wheels nobody saw stand at its end is a fault, whatever it was before, also an interrupted one.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
+import os
 import signal
 import sys
+import traceback
 from contextlib import ExitStack, suppress
+from functools import partial
+from io import TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
+from edge_vla import places
+from edge_vla.arguments import Arguments
+from edge_vla.behaviours.obey import refusal
 from edge_vla.behaviours.state import Plan
-from edge_vla.config import RobotProfile, load_profile
+from edge_vla.config import ROBOT_PROFILE, RobotProfile, load_profile, profile_file
 from edge_vla.errors import ConfigError, EdgeVLAError
 from edge_vla.goals import GOALS, Goal, clean_target, require_supported, to_goal
+from edge_vla.opening import find_engine, open_engine, prove
 from edge_vla.parse import parse_all
-from edge_vla.parts import make_engine
+from edge_vla.parts import make_base
+from edge_vla.pilot import prompt_of
 from edge_vla.record import run_folder
 from edge_vla.robot import make_plan
 from edge_vla.session import Interrupt, Request, Session
-from edge_vla.summary import Summary, render, save
-from edge_vla.types import ActionType
+from edge_vla.summary import Summary, render, save, unmeasured
 
 EXIT_CONFIG, EXIT_FAULT = 2, 3
 
 
+class _Out(Console):
+    """Prints names and paths as they are, never as markup. Whoever reads may leave before the end: the exit code stands."""
+
+    def __init__(self, *, stderr: bool) -> None:
+        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())  # or Python's last flush would be the exit code
+
+
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
-    cli = argparse.ArgumentParser(
-        prog="python -m edge_vla.run", description="Drive a robot towards a goal in words.",
-        epilog="exit codes: 0 reached, 1 not reached, 2 bad arguments or configuration, 3 stopped by a fault, 130 and 143 interrupted",
+    """Raises ConfigError, after the usage, for what is no command line."""
+    cli = Arguments(
+        "python -m edge_vla.run", "Drive a robot towards a goal in words.",
+        "exit codes: 0 reached, 1 not reached, 2 bad arguments or configuration, 3 stopped by a fault, 130 and 143 interrupted; "
+        "with --json the result is then reached, not_found or timeout, refused, fault, interrupted",
     )  # fmt: skip
     cli.add_argument("--goal", required=True, help=", ".join(goal.value for goal in Goal))
     cli.add_argument("--target", help="the thing to find, follow or look for")
@@ -44,7 +72,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     cli.add_argument("--stop-at", type=float, help="metres between the robot's centre and the target")
     cli.add_argument("--record", type=Path, default=Path("runs"), help="folder that gets a folder for this run")
     cli.add_argument("--allow-domain-mismatch", action="store_true", help="drive with an engine trained elsewhere, at your risk")
-    cli.add_argument("--json", action="store_true", help="the summary as the last line of JSON, everything else on stderr")
+    cli.add_argument("--json", action="store_true", help="one line of JSON on stdout however it ends, everything else on stderr")
     return cli.parse_args(argv)
 
 
@@ -59,9 +87,11 @@ def request_of(args: argparse.Namespace) -> Request:
         raise ConfigError(f"--timeout-s {args.timeout_s}: want 1 to 86400")
     if not 0 <= args.seed < 2**31:
         raise ConfigError(f"--seed {args.seed}: want 0 to {2**31 - 1}")
-    plan = _plan(args, profile, goal, target)
+    make_base(profile.base.kind, profile.base.track_m, profile.base.max_wheel_mps)  # a kind that is none starts no simulator
+    plan, engine = _plan(args, profile, goal, target), find_engine(args.engine)
     folder = run_folder(args.record, goal, target)
-    return Request(profile, plan, args.engine, args.seed, args.timeout_s, folder, args.allow_domain_mismatch)
+    source = args.robot or profile_file()
+    return Request(profile, plan, engine, args.seed, args.timeout_s, folder, args.allow_domain_mismatch, source)
 
 
 def _plan(args: argparse.Namespace, profile: RobotProfile, goal: Goal, target: str | None) -> Plan:
@@ -71,12 +101,8 @@ def _plan(args: argparse.Namespace, profile: RobotProfile, goal: Goal, target: s
         raise ConfigError("goal 'command' needs a sentence, for example --text 'turn left 90 degrees'")
     commands = parse_all(args.text)
     for command in commands:
-        if command.action_type in (ActionType.UNKNOWN, ActionType.NAVIGATE):
-            what = f"{args.text!r}: {command.description or 'no movement in it'}"
-            hint = f"; use --goal navigate --target {command.target_object!r}" if command.action_type is ActionType.NAVIGATE else ""
-            raise ConfigError(f"cannot obey {what}{hint}")
-        if command.action_type in (ActionType.GRAB, ActionType.RELEASE, ActionType.POINT):
-            require_supported(command.action_type.value, has_arm=profile.robot.has_arm)
+        if why := refusal(command):
+            raise ConfigError(f"cannot obey {args.text!r}: {why}")
         if command.linear_y != 0.0:
             raise ConfigError(f"cannot obey {args.text!r}: base {profile.base.kind!r} is differential and cannot move sideways")
     return make_plan(profile, goal, None, commands=commands)
@@ -84,48 +110,104 @@ def _plan(args: argparse.Namespace, profile: RobotProfile, goal: Goal, target: s
 
 def main(argv: list[str] | None = None) -> int:
     """The whole run; returns the exit code."""
-    args = parse_args(argv)
-    out = Console(stderr=args.json)
-    interrupt = Interrupt()
+    words = sys.argv[1:] if argv is None else argv
+    as_json = "--json" in words  # before anything is parsed: what cannot be parsed has its line too
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a name the terminal cannot show is no fault
+    out = _Out(stderr=as_json)
+    interrupt, known = Interrupt(), dict[str, Any]()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt.handle)
     try:
-        request = request_of(args)
-        summary = _run(request, interrupt, out)
+        summary = _run(_request(words, known), interrupt, out)
     except ConfigError as err:
-        print(f"run: {err}", file=sys.stderr)
-        return EXIT_CONFIG
+        ended = EXIT_CONFIG, "refused", str(err)
     except EdgeVLAError as err:
-        print(f"run: stopped by a fault: {err}", file=sys.stderr)
-        return EXIT_FAULT
-    except KeyboardInterrupt:
-        return 128 + (interrupt.signal or signal.SIGINT)
-    out.print(render(summary))
-    if args.json:
-        print(summary.to_json())
-    return summary.exit_code
+        ended = EXIT_FAULT, "fault", str(err)
+    except KeyboardInterrupt:  # before the robot could be armed
+        number = signal.Signals(interrupt.signal or signal.SIGINT)
+        known["signal"] = int(number)
+        ended = 128 + number, "interrupted", f"signal {number.name}, before anything could move"
+    except Exception as err:  # noqa: BLE001 - the last one: all parts are stopped by now, and the operator is owed more than a traceback
+        ended = EXIT_FAULT, "fault", f"{type(err).__name__}: {err} (a bug; {_keep_traceback(known.get('folder'))})"
+    else:
+        return _finish(summary, interrupt, out, as_json=as_json)
+    interrupt.deferred = True
+    return _come_to_nothing(ended, known, as_json=as_json)
+
+
+def _request(words: list[str], known: dict[str, Any]) -> Request:
+    """The checked request; `known` gets what a run that goes no further can still say of itself."""
+    args = parse_args(words)
+    known |= {"goal": args.goal, "target": args.target, "engine": args.engine}
+    request = request_of(args)
+    known |= {"target": request.plan.target, "simulated": request.profile.simulated, "folder": request.folder}
+    return request
 
 
 def _run(request: Request, interrupt: Interrupt, out: Console) -> Summary:
     """Engine first, so that a bad bundle or an unknown target starts nothing."""
-    simulated = request.profile.simulated
+    profile, plan = request.profile, request.plan
     with ExitStack() as stack:
         stack.callback(_drop_if_empty, request.folder)
-        session = stack.enter_context(Session(request, interrupt))
-        engine = make_engine(
-            request.engine, threads=request.profile.engine.threads, domain=request.profile.robot.domain,
-            truth_of=session.truth_of if simulated else None, allow_domain=request.allow_domain_mismatch,
-        )  # fmt: skip
+        session = stack.enter_context(Session(request, interrupt, partial(out.print, soft_wrap=True)))
+        engine = open_engine(
+            request.engine, profile, truth_of=session.truth_of if profile.simulated else None, allow_domain=request.allow_domain_mismatch
+        )
         stack.callback(engine.close)
-        if request.plan.target and engine.targets is not None and request.plan.target not in engine.targets:
-            raise ConfigError(f"engine {request.engine!r} does not know {request.plan.target!r}; it knows: {', '.join(engine.targets)}")
-        if simulated:
-            out.print(f"[bold magenta]SIMULATED[/] room {request.seed}: {request.profile.robot.name}")
-        summary = session.run(engine)
-    for notice in (save(summary, request.folder), _picture(request.folder)):
+        prove(engine, request.engine, profile, [prompt_of(plan)], [plan.target] if plan.target else [])
+        out.print(_told(request), soft_wrap=True)
+        return session.run(engine)
+
+
+def _told(request: Request) -> Text:
+    """Which robot is about to be driven: nobody should have to guess."""
+    name = request.profile.robot.name
+    if not request.profile.simulated:
+        return Text(f"{name}, profile {request.source}")
+    source = request.source or f"built in, for there is no {places.told(ROBOT_PROFILE)}"
+    return Text.assemble(("SIMULATED", "bold magenta"), f" room {request.seed}: {name}, profile {source}")
+
+
+def _finish(summary: Summary, interrupt: Interrupt, out: Console, *, as_json: bool) -> int:
+    """Say what came of it. The run is over: nothing here changes its result."""
+    interrupt.deferred = True
+    folder = Path(summary.record) if summary.record else None
+    for notice in (save(summary, folder), _picture(folder)) if folder else ():
         if notice:
-            out.print(notice)
-    return summary
+            out.print(notice, soft_wrap=True)
+    out.print(render(summary))
+    if as_json:
+        print(summary.to_json())
+    return summary.exit_code
+
+
+def _come_to_nothing(ended: tuple[int, str, str], known: dict[str, Any], *, as_json: bool) -> int:
+    """Say why there was no run, or why there is no summary of it."""
+    code, result, why = ended
+    words = {"refused": "", "fault": "stopped by a fault: ", "interrupted": "interrupted: "}
+    print(f"run: {words[result]}{why}", file=sys.stderr)
+    folder = known.pop("folder", None)
+    known["record"] = str(folder) if folder is not None and folder.is_dir() else None
+    line = json.dumps(unmeasured(result, why, known))
+    if known["record"]:
+        with suppress(OSError):  # said on stderr already
+            (folder / "summary.json").write_text(line + "\n", "utf-8")
+    if as_json:
+        print(line)
+    return code
+
+
+def _keep_traceback(folder: Path | None) -> str:
+    """Write the exception being handled where it can be found; where that is."""
+    trace = traceback.format_exc()
+    with suppress(OSError):
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)  # it may have been empty, and dropped
+            (folder / "traceback.txt").write_text(trace, "utf-8")
+            return f"traceback in {folder / 'traceback.txt'}"
+    sys.stderr.write(trace)
+    return "traceback above"
 
 
 def _drop_if_empty(folder: Path) -> None:
@@ -135,12 +217,12 @@ def _drop_if_empty(folder: Path) -> None:
 
 
 def _picture(folder: Path) -> str:
-    """Draw strip.png; "" or why there is none. The run is over: nothing about it changes."""
+    """Draw strip.png; what came of it."""
     from edge_vla.strip import draw_strip
 
     try:
         draw_strip(folder, folder / "strip.png")
-    except ConfigError as err:
+    except Exception as err:  # noqa: BLE001 - a picture that cannot be drawn is no reason to lose a summary
         return f"no picture of the run: {err}"
     return f"picture: {folder / 'strip.png'}"
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 
 from edge_vla.behaviours.state import Plan
 from edge_vla.config import SIMULATED_PORT, RobotProfile
-from edge_vla.drive import Seeing, Steering, latched
+from edge_vla.drive import Seeing, Steering, Tick, latched
 from edge_vla.errors import GuardError
 from edge_vla.goals import GOALS, Goal
 from edge_vla.guard.client import GuardProcess
@@ -23,7 +25,7 @@ from edge_vla.live import SeeLoop, Seen, SteerLoop
 from edge_vla.parts import ORACLE, make_camera, make_frame_rules, truth_of
 from edge_vla.pilot import time_over
 from edge_vla.record import Recorder, Stages
-from edge_vla.robot import guard_limits
+from edge_vla.robot import guard_limits, within
 from edge_vla.status import StatusLine
 from edge_vla.summary import Ending, Summary, Totals, summarise
 from edge_vla.types import STILL, Camera, Engine, Frame
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from edge_vla.sim.view import Truth
 
 FIRST_FRAME_S = 15.0  # a camera may take this long to start streaming
+SWITCH_S = 0.0005  # what the 30 Hz loop waits for a thread that writes JSON; Python's usual 5 ms were the p99 of its ticks
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,14 @@ class Request:
     timeout_s: float
     folder: Path
     allow_domain_mismatch: bool = False
+    source: Path | None = None  # of the profile; None: built in
+
+    def no_faster_than(self, engine: Engine) -> tuple[Request, str]:
+        """The request within the speeds the engine was evaluated at, and what that changed, in words."""
+        profile, slowed = within(self.profile, engine)
+        limits = profile.limits
+        plan = replace(self.plan, max_linear_mps=limits.max_linear_mps, max_angular_rps=limits.max_angular_rps)
+        return replace(self, profile=profile, plan=plan), slowed
 
 
 class Interrupt:
@@ -65,8 +76,10 @@ class Interrupt:
 class Session:
     """Holds everything that must be ended. Leaving the context stops the base first."""
 
-    def __init__(self, request: Request, interrupt: Interrupt) -> None:
-        self.request, self.interrupt = request, interrupt
+    def __init__(self, request: Request, interrupt: Interrupt, say: Callable[[str], None] = lambda _: None) -> None:
+        """`say` gets what the operator should know before anything moves."""
+        self.request, self.interrupt, self._say = request, interrupt, say
+        self._notices: list[str] = []  # what the operator should know afterwards
         self._stack = ExitStack()
         self._sim: SimProcess | None = None
         self._camera: Camera | None = None
@@ -82,14 +95,18 @@ class Session:
         return truth_of(self._camera, seq) if self._camera is not None else None
 
     def run(self, engine: Engine) -> Summary:
-        """Start the parts, drive, sum up."""
+        """Start the parts, drive, sum up. `engine` is warm."""
+        self.request, slowed = self.request.no_faster_than(engine)
+        if slowed:
+            self._say(slowed)
+            self._notices.append(slowed)
         request = self.request
+        self._stack.callback(sys.setswitchinterval, sys.getswitchinterval())
+        sys.setswitchinterval(SWITCH_S)
         port = self._start_world(truth=request.engine == ORACLE)
         camera = self._camera = make_camera(request.profile.camera, Path(self._sim.frames) if self._sim else None)
         self._stack.callback(camera.close)
         camera.read(FIRST_FRAME_S)
-        if hasattr(engine, "warm_up"):
-            engine.warm_up()
         guard = self._stack.enter_context(GuardProcess.start(self._guard_settings(port)))
         self.interrupt.deferred = True  # from here on a signal ends the loop, which stops the base
         recorder = self._stack.enter_context(self._recorder(engine))
@@ -132,31 +149,32 @@ class Session:
     def _drive(self, engine: Engine, camera: Camera, guard: GuardProcess, recorder: Recorder) -> Summary:
         request, profile = self.request, self.request.profile
         seeing = Seeing(engine, request.plan, guard.poses.at)
-        steering = Steering(guard, request.plan, profile.limits.ttl_ms)
-        see = SeeLoop(camera, seeing, make_frame_rules(profile.camera), steering.driven)
+        steering, rules = Steering(guard, request.plan, profile.limits.ttl_ms), make_frame_rules(profile.camera)
+        see = SeeLoop(camera, seeing, rules.judge, steering.driven)
         loop = SteerLoop(see, steering, profile.steer.hz)
-        totals = Totals(loop.period_ns)
         status = StatusLine(request.plan.goal.value, request.plan.target, simulated=profile.simulated)
+        notes = _Notes(Totals(loop.period_ns), recorder, status, camera, rules)
         self._stack.callback(see.stop)
         see.start()
         with status:
-            result, why = self._loop(loop, totals, recorder, status)
+            result, why = self._loop(loop, notes)
         guard.close()
         recorder.close()
         if request.plan.goal is Goal.SAVE_IMAGE and result == "reached":
             result, why = self._save_image(loop.frame)
         state = steering.state
+        result, why = believed(result, why or state.why, still=bool(guard.confirmed_still))
         spoken = GOALS[request.plan.goal].answer.value == "words"
+        notices = [*self._notices, notes.warning, recorder.notice]
         ending = Ending(
-            result, why or state.why, profile.simulated, request.engine, words=state.words if spoken else "", record=request.folder,
-            notice=recorder.notice, status=guard.status, frames_dropped=sum(see.counts.values()),
+            result, why, profile.simulated, request.engine, words=state.words if spoken else "", record=request.folder,
+            notice="; ".join(filter(None, notices)), status=guard.status, counts=notes.dropped(see),
             signal=self.interrupt.signal if result == "interrupted" else 0,
         )  # fmt: skip
-        return summarise(request.plan, totals, ending)
+        return summarise(request.plan, notes.totals, ending)
 
-    def _loop(self, loop: SteerLoop, totals: Totals, recorder: Recorder, status: StatusLine) -> tuple[str, str]:
+    def _loop(self, loop: SteerLoop, notes: _Notes) -> tuple[str, str]:
         """Tick until something ends the run: (result, why). Whatever it is, the base is told to stop before this returns."""
-        guard, steering = loop.steering.guard, loop.steering
         started_ns = time.monotonic_ns()
         ending = None
         while ending is None:
@@ -164,12 +182,11 @@ class Session:
                 tick, seen, spent_ns = loop.tick(loop.wait())
             except GuardError as err:  # the guard is gone: the base's own watchdog stops the robot
                 return "fault", str(err)
-            self._note(loop, totals, recorder, seen)
-            totals.tick(tick, spent_ns)
-            recorder.tick(tick, guard.status.tally if guard.status else {})
+            told_ns = time.monotonic_ns()
             elapsed_ns = tick.inputs.now_ns - started_ns
-            status.show(tick, steering.state.track, elapsed_ns * 1e-9)
+            notes.take(loop, tick, seen, (spent_ns, elapsed_ns))
             ending = self._ending(loop, tick.inputs.now_ns, elapsed_ns)
+            notes.totals.noted(time.monotonic_ns() - told_ns)
         return ending
 
     def _ending(self, loop: SteerLoop, now_ns: int, elapsed_ns: int) -> tuple[str, str] | None:
@@ -198,10 +215,45 @@ class Session:
             return "fault", f"cannot write {path}"
         return "reached", f"saved {path}"
 
-    def _note(self, loop: SteerLoop, totals: Totals, recorder: Recorder, seen: Seen | None) -> None:
-        """Count and record an answer that has just been taken in."""
-        if seen is None or loop.look is None:
-            return
-        stages = Stages(seen.asked_ns - seen.frame.t_capture_ns, seen.ready_ns - seen.asked_ns, loop.parse_ns)
-        totals.look(loop.look, stages)
-        recorder.look(seen.frame, seen.reply, loop.look, loop.see.seeing.p99_ns, stages)
+
+def believed(result: str, why: str, *, still: bool) -> tuple[str, str]:
+    """(result, why) of a run whose guard has or has not seen the wheels stand. Unseen, nothing has ended well: not even a signal's run."""
+    if still:
+        return result, why
+    return "fault", f"the wheels did not confirm zero; before that {result}: {why}" if why else "the wheels did not confirm zero"
+
+
+class _Warns(Protocol):
+    """The frame rules, as far as they warn."""
+
+    @property
+    def warning(self) -> str: ...
+
+
+@dataclass(slots=True)
+class _Notes:
+    """Where each tick is counted, recorded and shown."""
+
+    totals: Totals
+    recorder: Recorder
+    status: StatusLine
+    camera: Camera
+    rules: _Warns
+    warning: str = ""  # the last the frame rules gave
+
+    def take(self, loop: SteerLoop, tick: Tick, seen: Seen | None, took_ns: tuple[int, int]) -> None:
+        """A tick and the answer it took in; `took_ns`: (this tick's own work, the run so far)."""
+        look, guard = loop.look, loop.steering.guard.status
+        if seen is not None and look is not None:
+            stages = Stages(seen.asked_ns - seen.frame.t_capture_ns, seen.ready_ns - seen.asked_ns, loop.parse_ns)
+            self.totals.look(look, stages)
+            self.recorder.look(seen.frame, seen.reply, look, loop.see.seeing.p99_ns, stages)
+        self.totals.tick(tick, took_ns[0])
+        self.recorder.tick(tick, {**(guard.tally if guard else {}), **self.dropped(loop.see), **self.totals.counts})
+        self.status.notice = self.rules.warning
+        self.warning = self.rules.warning or self.warning
+        self.status.show(tick, loop.steering.state.track, took_ns[1] * 1e-9)
+
+    def dropped(self, see: SeeLoop) -> dict[str, int]:
+        """What the worker has lost so far, by name; a camera that does not count has lost nothing that can be told."""
+        return {"frames_unread": getattr(self.camera, "dropped", 0), **see.tally()}

@@ -18,6 +18,7 @@ class StatusLine:
 
     def __init__(self, goal: str, target: str | None, *, simulated: bool, stream: TextIO | None = None) -> None:
         self._head = ("SIMULATED  " if simulated else "") + f"{goal} {target or ''}".strip()
+        self.notice = ""  # something the operator should look after; shown as long as it is set
         self._stream = stream or sys.stderr
         self._newest: tuple[Tick, Track | None, float] | None = None
         self._stop = threading.Event()
@@ -48,7 +49,7 @@ class StatusLine:
         if self._stream.isatty():
             self._stream.write(f"\r\x1b[K{self.line(tick, track, elapsed_s)[:150]}")
         else:
-            key = f"{tick.phase.value} {tick.guard}"
+            key = f"{tick.phase.value} {tick.guard} {bool(self.notice)}"
             if key == self._said:
                 return
             self._said = key
@@ -61,7 +62,8 @@ class StatusLine:
         if track is not None and tick.inputs.pose is not None:
             away, bearing = track.seen_from(tick.inputs.pose)
             where = f"  seen {away:.2f} m {math.degrees(bearing):+.0f}° ({track.confidence:.2f})"
+        notice = f"[{self.notice}]  " if self.notice else ""
         return (
-            f"{self._head}  {elapsed_s:5.1f} s  {tick.guard.lower()}  {tick.phase.value}: {tick.action.description}{where}"
+            f"{self._head}  {elapsed_s:5.1f} s  {notice}{tick.guard.lower()}  {tick.phase.value}: {tick.action.description}{where}"
             f"  v {tick.applied_linear_x:+.2f} m/s  w {tick.applied_angular_z:+.2f} rad/s"
         )

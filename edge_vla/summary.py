@@ -6,8 +6,8 @@ import json
 import math
 from array import array
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -26,7 +26,9 @@ EXIT_CODES = {"reached": 0, "not_found": 1, "timeout": 1, "fault": 3}  # "interr
 MAX_REASONS = 20  # different ones; the rest is "other"
 SOFT_STOPS = {"TTL": "commands stopped", "EVIDENCE": "the last look was too old", "INVALID": "invalid command", "BATTERY": "battery low"}
 REFUSALS = {"safe default": "unusable action", "reply refused": "reply refused"}  # how an action's description begins
-STAGE_WORDS = {"see": "see", "camera": "  camera", "engine": "  engine", "parse": "  parse", "steer": "steer", "late": "  late by"}
+STAGE_WORDS = {
+    "see": "see", "camera": "  camera", "engine": "  engine", "parse": "  parse", "steer": "steer", "note": "  note", "late": "  late by",
+}  # fmt: skip
 COLOURS = {"reached": "green", "not_found": "yellow", "timeout": "yellow", "interrupted": "yellow", "fault": "red"}
 
 
@@ -51,7 +53,7 @@ class Ending:
     record: Path | None = None
     notice: str = ""  # of the recorder
     status: Status | None = None  # the guard's last
-    frames_dropped: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)  # what the worker counted, as in `ticks.jsonl`
     signal: int = 0  # that interrupted the run
 
 
@@ -75,7 +77,9 @@ class Summary:
     ticks: int
     looks: int
     stages: dict[str, Latency]
-    frames_dropped: int
+    frames_dropped: int  # unread, because a newer one came, or refused
+    camera_silences: int
+    counts: dict[str, int]  # of the worker: frames by why they were dropped, silences, overwritten answers
     clamps: int
     rejected: dict[str, int]  # replies not acted upon, by reason
     stops: dict[str, int]  # onsets, by reason
@@ -100,6 +104,11 @@ class Summary:
         return json.dumps(asdict(self))
 
 
+def unmeasured(result: str, why: str, known: Mapping[str, object]) -> dict[str, object]:
+    """A summary of a run that came to nothing: what is known, and null for all that was never measured."""
+    return {item.name: None for item in fields(Summary)} | dict(known) | {"result": result, "why": why}
+
+
 class Totals:
     """What a run adds up to so far. Ticks may come from one thread and looks from another."""
 
@@ -108,6 +117,7 @@ class Totals:
         self.path_m = 0.0
         self.late = 0
         self.skipped = 0  # ticks whose whole period had passed before the one before them was done
+        self.rejections = 0
         self.rejected: Counter[str] = Counter()
         self.stops: Counter[str] = Counter()
         self._period_ns = period_ns
@@ -133,6 +143,10 @@ class Totals:
         self.stops.update(stopped - self._stopped)
         self._stopped = stopped
 
+    def noted(self, took_ns: int) -> None:
+        """What counting, recording and showing a tick took, after the base was told."""
+        self._took_ns["note"].append(took_ns)
+
     def look(self, look: Look, stages: Stages = UNMEASURED) -> None:
         """Count one look, and its stages where somebody measured them."""
         self._took_ns["see"].append(look.t_ready_ns - look.t_capture_ns + stages.parse_ns)
@@ -143,7 +157,13 @@ class Totals:
         if look.box is not None and look.sighting is None:
             reason = f"confidence below {CONFIDENCE_FLOOR}"
         if reason:
+            self.rejections += 1
             self.rejected[reason if reason in self.rejected or len(self.rejected) < MAX_REASONS else "other"] += 1
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The running totals that belong into every tick's record."""
+        return {"ticks_late": self.late, "ticks_skipped": self.skipped, "replies_rejected": self.rejections}
 
     @property
     def ticks(self) -> int:
@@ -172,14 +192,15 @@ def summarise(plan: Plan, totals: Totals, ending: Ending) -> Summary:
     """The run in figures. Raises ValueError for a result that is none."""
     stages, guard = totals.latencies(), ending.status.tally if ending.status else {}
     fault = ending.status.fault if ending.status else FaultCode.NONE
-    see = stages.get("see")
+    see, counts = stages.get("see"), dict(ending.counts)
     return Summary(
         result=ending.result, goal=plan.goal.value, target=plan.target, time_s=round(totals.time_s, 3), path_m=round(totals.path_m, 3),
         see_p50_ms=see.p50_ms if see else None, see_p99_ms=see.p99_ms if see else None,
         steer_late_fraction=round(totals.late_fraction, 5), simulated=ending.simulated,
         record=str(ending.record) if ending.record else None, why=ending.why, words=ending.words, engine=ending.engine,
-        ticks=totals.ticks, looks=totals.looks, stages=stages, frames_dropped=ending.frames_dropped, clamps=guard.get("clamps", 0),
-        rejected=dict(totals.rejected), stops=dict(totals.stops), guard=guard,
+        ticks=totals.ticks, looks=totals.looks, stages=stages,
+        frames_dropped=sum(n for name, n in counts.items() if name.startswith("frame")), camera_silences=counts.get("camera_silent", 0),
+        counts=counts, clamps=guard.get("clamps", 0), rejected=dict(totals.rejected), stops=dict(totals.stops), guard=guard,
         fault=fault.name.lower() if fault is not FaultCode.NONE else "", notice=ending.notice, signal=ending.signal,
     )  # fmt: skip
 
@@ -242,7 +263,7 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
         ("goal", f"{goal}, engine {summary.engine}"),
         ("said", summary.words),
         ("time", f"{summary.time_s:.1f} s, path {summary.path_m:.2f} m"),
-        ("looks", f"{summary.looks}, {summary.frames_dropped} frames dropped"),
+        ("looks", f"{summary.looks}, {summary.frames_dropped} frames dropped{_counted_apart(summary.counts)}"),
         ("ticks", f"{summary.ticks}, {summary.steer_late_fraction:.1%} late"),
         ("replies refused", _counted(summary.rejected)),
         ("clamps", str(summary.clamps) if summary.clamps else ""),
@@ -255,6 +276,12 @@ def _rows(summary: Summary) -> list[tuple[str, str]]:
 
 def _counted(reasons: dict[str, int]) -> str:
     return "\n".join(f"{count} × {reason}" for reason, count in sorted(reasons.items(), key=lambda pair: -pair[1]))
+
+
+def _counted_apart(counts: dict[str, int]) -> str:
+    """Those that a newer frame replaced are what a slow engine costs; the others are worth a word each."""
+    words = [f"{n} {name.replace('_', ' ')}" for name, n in counts.items() if name != "frames_unread" and n]
+    return f" ({', '.join(words)})" if words else ""
 
 
 def _stages(summary: Summary) -> Table:

@@ -13,6 +13,30 @@ STUCK_NS = 8_000_000_000
 PAUSE = ActionType.STOP
 
 
+def refusal(command: RobotAction) -> str:
+    """Why a command is none that can be carried out as a motion with an end, naming the goal that can; "" if it is one."""
+    kind, what = command.action_type, command.description or "no movement in it"
+    thing = repr(command.target_object) if command.target_object else "..."
+    moves = command.angular_z != 0.0 or command.linear_x != 0.0 or command.linear_y != 0.0
+    match kind:
+        case ActionType.MOVE | ActionType.TURN if moves:
+            return ""
+        case ActionType.LOOK if moves and command.target_object is None:
+            return ""
+        case ActionType.STOP:
+            return ""
+        case ActionType.NAVIGATE:
+            return f"{what}: use --goal navigate --target {thing} to go there, --goal follow --target {thing} to stay behind it"
+        case ActionType.LOOK:
+            hint = "say where to, left or right" if command.target_object is None else f"use --goal look --target {thing}"
+            return f"{what}: {hint}"
+        case ActionType.AVOID:
+            return f"{what}: use --goal avoid, which drives around whatever is in the way"
+        case ActionType.GRAB | ActionType.RELEASE | ActionType.POINT:
+            return f"{what}: goal {kind.value!r} needs an arm, and no behaviour here moves one"
+    return what
+
+
 def obey(state: State, inputs: Inputs, plan: Plan) -> tuple[State, RobotAction]:
     """One tick of command: done when the last budget is used up, not_found never; blocked commands end the run as such."""
     pose, look = inputs.pose, inputs.look

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 from edge_vla.behaviours.state import Inputs, Phase, Plan, State, drive_speed, turn, turn_speed
 from edge_vla.errors import EdgeVLAError
@@ -40,6 +41,7 @@ def wander(state: State, inputs: Inputs, plan: Plan) -> tuple[State, RobotAction
     return state, action
 
 
+@lru_cache(maxsize=64)  # a look's sentence is asked about in each of its ticks, and an engine has few of them
 def _hint(text: str) -> float:
     """The heading a movement sentence suggests; straight on for anything that is none."""
     try:

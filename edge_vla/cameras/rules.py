@@ -6,7 +6,7 @@ A torn frame (half green, half old) passes: nothing here can tell it from a pict
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, deque
 from typing import Literal
 
 import numpy as np
@@ -19,6 +19,8 @@ Refusal = Literal["shape", "sequence", "stamp", "future", "old", "frozen", "blac
 FUTURE_NS = 5_000_000  # two readings of one clock on two cores, and a driver that rounds
 FROZEN_FRAMES = 3  # a live sensor's noise never repeats once, let alone three times
 FROZEN_NS = 150_000_000
+MOTION_NS = 350_000_000  # over this long a robot that drives is told from odometry that trembles ...
+MOVED = 0.005  # ... by this many m and rad: 0.015 a second, three times the simulated gyro at rest
 STILL_NS = 2_000_000_000
 SUBSAMPLE = 8  # of rows and columns, before a frame is hashed and measured
 BLACK_MEAN, BLACK_STD = 8.0, 3.0  # of luma 0..255
@@ -37,21 +39,21 @@ class FrameRules:
         self._last: Frame | None = None  # the newest whose number and stamp were in order
         self._repeats = _Repeats()
 
-    def judge(self, frame: Frame, now_ns: int, moved: bool) -> Refusal | None:  # noqa: FBT001 - an input, not a switch
-        """Why `frame` may not be used at `now_ns`, or None. `moved`: odometry says the robot moved since the frame before."""
-        why = self._refuse(frame, now_ns, moved=moved)
+    def judge(self, frame: Frame, now_ns: int, driven: float) -> Refusal | None:
+        """Why `frame` may not be used at `now_ns`, or None. `driven`: m and rad by odometry, summed; only its growth matters."""
+        why = self._refuse(frame, now_ns, driven)
         if why is not None:
             self.counts[why] += 1
         return why
 
-    def _refuse(self, frame: Frame, now_ns: int, *, moved: bool) -> Refusal | None:
+    def _refuse(self, frame: Frame, now_ns: int, driven: float) -> Refusal | None:
         if frame.rgb.shape != self._shape or frame.rgb.dtype != np.uint8 or not frame.rgb.flags.c_contiguous:
             return "shape"
         if (why := self._refuse_time(frame, now_ns)) is not None:
             return why
-        before, self._last = self._last, frame
+        self._last = frame
         luma = luma_plane(frame.rgb)
-        self._repeats.see(fingerprint(luma), 0 if before is None else frame.t_capture_ns - before.t_capture_ns, moved=moved)
+        self._repeats.see(fingerprint(luma), frame.t_capture_ns, driven)
         self.warning = self._repeats.warning
         if not now_ns - frame.t_capture_ns <= self._max_age_ns:
             return "old"
@@ -77,15 +79,25 @@ class _Repeats:
         self.frozen = False  # once it is, until the picture changes: the stop it causes must not make it fine again
         self.warning = ""
         self._print: bytes | None = None
+        self._marks: deque[tuple[int, float]] = deque()  # (exposure, driven) of this picture's frames, the last MOTION_NS of them
         self._moving_frames = 0
         self._moving_ns = 0
         self._still_ns = 0
 
-    def see(self, fingerprint: bytes, since_ns: int, *, moved: bool) -> None:
+    def see(self, fingerprint: bytes, t_ns: int, driven: float) -> None:
         if fingerprint != self._print:
             self._print, self.frozen, self.warning = fingerprint, False, ""
             self._moving_frames = self._moving_ns = self._still_ns = 0
-        elif moved:
+            self._marks.clear()
+        else:
+            self._repeat(t_ns, driven)
+        self._marks.append((t_ns, driven))
+
+    def _repeat(self, t_ns: int, driven: float) -> None:
+        since_ns = t_ns - self._marks[-1][0]
+        while len(self._marks) > 1 and t_ns - self._marks[0][0] > MOTION_NS:
+            self._marks.popleft()
+        if driven - self._marks[0][1] > MOVED:
             self._moving_frames += 1
             self._moving_ns += since_ns
             self.frozen = self._moving_frames >= FROZEN_FRAMES or self._moving_ns >= FROZEN_NS

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from edge_vla.config import RobotProfile
+from edge_vla.errors import EdgeVLAError
 from edge_vla.geometry import wrap
 from edge_vla.goals import Goal
 from edge_vla.guard.types import Base
@@ -23,7 +24,10 @@ from edge_vla.sim.rooms import Room, make_room
 from edge_vla.sim.world import World
 from edge_vla.types import Engine
 
-NEAR_M = 0.6  # from the robot's centre to the target's nearest surface
+NEAR_M = 0.6  # from the robot's centre to the target's nearest surface: where a thing counts as found
+OVERSHOOT_M = 0.15  # of who was told where to stop
+ELSEWHERE_M = 0.2  # beyond where it counts as there: said "reached" this far off, it was another place
+FREE_M = 0.15  # of the way is no detour: turning on the spot, and the last centimetres
 FACING_RAD = math.radians(20)
 MOVES_M = 1.0  # an avoid episode must get about at least this far
 
@@ -65,6 +69,7 @@ class Verdict:
     touched: tuple[str, ...]
     distance_m: float
     facing_deg: float
+    elsewhere: bool  # said "reached" at another place, or facing another way
     why: str
     room: Room
     trail: tuple[tuple[float, float], ...]
@@ -109,29 +114,54 @@ def run_case(case: Case, profile: RobotProfile, base: Base, make_engine: Callabl
         run.mover = make_mover(world, 0, case.seed)
     try:
         start_m = math.inf if case.absent else world.surface_distance(0)
-        said = run.run(terms.timeout_s)
-        return _judge(case, run, said, start_m)
+        return _judge(case, run, _drive(run, terms.timeout_s), start_m)
     finally:
         run.close()
 
 
-def _judge(case: Case, run: Lockstep, said: str, start_m: float) -> Verdict:
-    world = run.world
+def _drive(run: Lockstep, timeout_s: float) -> tuple[str, str]:
+    """(what the pilot reported, why). An error is a result like any other: the episodes after it are run all the same."""
+    try:
+        said = run.run(timeout_s)
+    except EdgeVLAError as err:
+        return "fault", str(err)
+    status = run.steering.guard.status
+    latch = f"the guard latched {status.fault.name.lower()}" if said == "fault" and status is not None else ""
+    return said, latch or run.steering.state.why
+
+
+def reach_m(goal: Goal, stop_at_m: float) -> float:
+    """How near the target's surface counts as there. A find is judged by one distance, however near it was told to stop."""
+    return NEAR_M if goal is Goal.FIND_OBJECT else stop_at_m + OVERSHOOT_M
+
+
+def spl_of(shortest_m: float, path_m: float) -> float:
+    """Success weighted by path length, of a success: the shortest way over the way driven, at most 1.
+
+    `shortest_m` is a straight line, a lower bound of any real path, so that nothing is flattered. FREE_M of it costs nothing: who begins
+    where it should end has no way to go, and a way of 0.4 m from there is worth 0.15 / 0.4, not 1.
+    """
+    shortest_m = max(FREE_M, shortest_m)
+    return shortest_m / max(shortest_m, path_m)
+
+
+def _judge(case: Case, run: Lockstep, ended: tuple[str, str], start_m: float) -> Verdict:
+    (said, why), world, goal = ended, run.world, case.goal
     path_m = sum(math.hypot(b.x_m - a.x_m, b.y_m - a.y_m) for a, b in pairwise(run.trail))
     distance_m, facing = (math.inf, math.pi) if case.absent else (world.surface_distance(0), facing_rad(world, 0))
-    contacts = world.contacts.episodes
-    at_target = distance_m <= run.plan.stop_at_m + (NEAR_M - 0.45) and facing <= FACING_RAD
+    contacts, near_m = world.contacts.episodes, reach_m(goal, run.plan.stop_at_m)
+    reached = said == "reached"
     success = contacts == 0 and {
-        Goal.LOOK: said == "reached" and facing <= FACING_RAD,
-        Goal.AVOID: said == "reached" and path_m >= MOVES_M,
-        Goal.FOLLOW: said == "reached" and distance_m <= run.plan.stop_at_m + 0.5 and facing <= 2 * FACING_RAD,
-    }.get(case.goal, said == "reached" and at_target)
+        Goal.LOOK: reached and facing <= FACING_RAD,
+        Goal.AVOID: reached and path_m >= MOVES_M,
+        Goal.FOLLOW: reached and distance_m <= run.plan.stop_at_m + 0.5 and facing <= 2 * FACING_RAD,
+    }.get(goal, reached and distance_m <= near_m and facing <= FACING_RAD)
     if case.absent:
-        success = said != "reached" and contacts == 0
-    shortest_m = max(0.0, start_m - NEAR_M)  # straight line: a lower bound of any real path, so SPL is not flattered
-    spl = float(success) * (shortest_m / max(shortest_m, path_m) if shortest_m > 0.05 else 1.0)
+        success = not reached and contacts == 0
+    elsewhere = reached and {Goal.LOOK: facing > FACING_RAD, Goal.AVOID: False}.get(goal, distance_m > near_m + ELSEWHERE_M)
+    shortest_m = 0.0 if goal is Goal.LOOK else start_m - near_m
     return Verdict(
-        case.seed, case.target, case.absent, said, success, 0.0 if case.absent else spl, run.elapsed_s, path_m, contacts,
-        tuple(world.contacts.things), distance_m, math.degrees(facing), run.steering.state.why, world.room,
+        case.seed, case.target, case.absent, said, success, spl_of(shortest_m, path_m) if success and not case.absent else 0.0,
+        run.elapsed_s, path_m, contacts, tuple(world.contacts.things), distance_m, math.degrees(facing), elsewhere, why, world.room,
         tuple((p.x_m, p.y_m) for p in run.trail[::5]),
     )  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_vla.cameras.rules import FrameRules, fingerprint, luma_plane
+from edge_vla.cameras.rules import MOTION_NS, MOVED, FrameRules, fingerprint, luma_plane
 from edge_vla.types import Frame
 
 MS = 1_000_000
@@ -30,6 +30,7 @@ class Stream:
 
     def __init__(self, **options: Any) -> None:
         self.rules = FrameRules(SHAPE, **options)
+        self.driven = 0.0
         self.seq = 0
         self.t_ns = NOW
 
@@ -41,7 +42,8 @@ class Stream:
         return self.judge(Frame(noisy(self.seq) if rgb is None else rgb, self.t_ns, self.seq), self.t_ns + round(age_ms * MS), moved)
 
     def judge(self, frame: Frame, now_ns: int, moved: bool = True) -> str | None:
-        return self.rules.judge(frame, now_ns, moved)
+        self.driven += MOVED * 2 * moved
+        return self.rules.judge(frame, now_ns, self.driven)
 
 
 def test_a_live_camera_is_never_refused() -> None:
@@ -196,9 +198,39 @@ def test_repeats_at_rest_do_not_count_once_it_moves() -> None:
 
 
 def test_moving_in_jerks_adds_up() -> None:
+    """Half a second apart, each is a motion of its own."""
     stream = Stream()
-    verdicts = [stream.show(STILL, after_ms=30, moved=k % 2 == 1) for k in range(6)]
-    assert verdicts == [None, None, None, None, None, "frozen"]
+    verdicts = []
+    for _ in range(4):
+        verdicts.append(stream.show(STILL, after_ms=30))
+        verdicts += [stream.show(STILL, after_ms=MOTION_NS / MS + 1, moved=False) for _ in range(2)]
+    assert verdicts[0] is None
+    assert verdicts[-3:] == ["frozen"] * 3
+
+
+@pytest.mark.parametrize("fps", [10, 15, 30])
+@pytest.mark.parametrize("rate", [0.03, 0.05, 0.35, 1.0], ids=lambda rate: f"{rate} m or rad a second")
+def test_a_camera_that_freezes_on_a_slow_robot_is_found_out(rate: float, fps: int) -> None:
+    """A frame's worth of it is less than odometry may tremble by: what counts is the way since the picture first came."""
+    rules, period_ns = FrameRules(SHAPE), 1_000_000_000 // fps
+    for k in range(1, fps + 1):
+        t_ns = NOW + k * period_ns
+        if rules.judge(Frame(STILL, t_ns, k), t_ns + 20 * MS, rate * k / fps) == "frozen":
+            break
+    else:
+        pytest.fail("not found out within a second")
+    assert k * period_ns <= 150 * MS + MOVED / rate * 1e9 + 2 * period_ns
+
+
+@pytest.mark.parametrize("fps", [10, 15, 30])
+def test_odometry_that_trembles_at_rest_is_no_motion(fps: int) -> None:
+    """The simulated gyro, 20 times a second: 0.005 rad/s of noise beside 0.004 rad/s of bias, added up for two minutes."""
+    rules, noise = FrameRules(SHAPE), np.random.default_rng(1)
+    turns = np.cumsum(np.abs(0.004 + noise.normal(0, 0.005, 20 * 120)) / 20)
+    for k in range(1, 120 * fps):
+        t_ns = NOW + k * 1_000_000_000 // fps
+        assert rules.judge(Frame(STILL, t_ns, k), t_ns + 20 * MS, float(turns[k * 20 // fps])) is None
+    assert "at rest" in rules.warning
 
 
 def test_frozen_stays_frozen_when_the_robot_stops_because_of_it() -> None:
@@ -247,10 +279,10 @@ STEPS = st.lists(
 def test_accepted_frames_are_in_order_fresh_and_not_repeats_in_motion(steps: list[tuple[int, int, int, int, bool]]) -> None:
     rules = FrameRules(SHAPE)
     pictures = [noisy(k) for k in range(3)]
-    seq, t_ns, accepted, refused = 5, NOW, [], 0
+    seq, t_ns, driven, accepted, refused = 5, NOW, 0.0, [], 0
     for seq_step, t_step, age_ns, which, moved in steps:
-        seq, t_ns = seq + seq_step, t_ns + t_step
-        why = rules.judge(Frame(pictures[which], t_ns, seq), t_ns + age_ns, moved)
+        seq, t_ns, driven = seq + seq_step, t_ns + t_step, driven + 0.01 * moved
+        why = rules.judge(Frame(pictures[which], t_ns, seq), t_ns + age_ns, driven)
         if why is None:
             accepted.append((seq, t_ns))
             assert -5 * MS <= age_ns <= 200 * MS

@@ -30,7 +30,8 @@ def make_verdict() -> Callable[..., Verdict]:
     def make(**other: object) -> Verdict:
         values: dict[str, object] = {
             "seed": 1, "target": "can", "absent": False, "said": "reached", "success": True, "spl": 0.8, "time_s": 10.0,
-            "path_m": 2.0, "contacts": 0, "touched": (), "distance_m": 0.45, "facing_deg": 0.0, "why": "", "room": room(),
+            "path_m": 2.0, "contacts": 0, "touched": (), "distance_m": 0.45, "facing_deg": 0.0, "elsewhere": False, "why": "",
+            "room": room(),
             "trail": ((0.0, 0.0), (0.5, 0.1)),
         }  # fmt: skip
         return Verdict(**{**values, **other})  # type: ignore[arg-type]

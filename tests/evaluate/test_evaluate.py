@@ -6,20 +6,23 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import cv2
 import pytest
+from rich.console import Console
 
+from edge_vla import places
 from edge_vla.config import RobotProfile
 from edge_vla.errors import ConfigError
-from edge_vla.evaluate import Setting, cases, controls, load_engine, main, parse_args, result_of, setting_of
+from edge_vla.evaluate import controls, main, parse_args, result_of, setting_of, table
 from edge_vla.goals import Goal
+from edge_vla.series import Setting, cases
 from edge_vla.sim.episode import Verdict
 from edge_vla.sim.objects import CLASSES
 from edge_vla.sim.paths import draw_paths
 
-KEYS = {"success", "spl", "contacts_per_episode", "false_arrivals", "episodes", "seed", "latency_ms"}
 SETTING = Setting(Goal.FIND_OBJECT, "oracle")
 
 # -- arguments
@@ -35,7 +38,18 @@ SETTING = Setting(Goal.FIND_OBJECT, "oracle")
         (["--absent-fraction", "nan"], "--absent-fraction nan: want 0 to 1"),
         (["--timeout-s", "0"], "--timeout-s 0.0: want 1 to 3600"),
         (["--timeout-s", "inf"], "--timeout-s inf: want 1 to 3600"),
-        (["--seed", "-1"], "--seed -1: want 0 to 2147483648"),
+        (["--seed", "-1"], "--seed -1: want 0 to 2147483647"),
+        (["--seed", "2147483648"], "--seed 2147483648: want 0 to 2147483647"),
+        (
+            ["--seed", "2147483600", "--episodes", "49"],
+            "--seed 2147483600 with --episodes 49: the last room is 2147483648, want at most 2147483647",
+        ),
+        (["--stop-at", "0.7"], "--stop-at 0.7: a thing is found within 0.6 m; further away is --goal navigate"),
+        (["--picture", "/proc/none/paths.png"], "--picture /proc/none/paths.png: No such file or directory"),
+        (["--picture", "paths.txt"], "--picture paths.txt: no picture format ends like this; want for example paths.png"),
+        (["--episodes", "many"], "--episodes: invalid int value: 'many'"),
+        (["--speed", "3"], "unrecognized arguments: --speed 3"),
+        (["--epi", "3"], "unrecognized arguments: --epi 3"),
         (["--jobs", "0"], "--jobs 0: want 1 to 64"),
         (["--goal", "find_objekt"], "did you mean 'find_object'?"),
         (
@@ -56,24 +70,49 @@ def test_a_bad_argument_exits_with_2_and_says_what_is_allowed(
     assert main(["--engine", "oracle", *arguments]) == 2
     said = capsys.readouterr()
     assert message in said.err
-    assert said.err.startswith("evaluate: ")
+    assert said.err.splitlines()[-1].startswith("evaluate: ")
     assert said.out == ""
 
 
-@pytest.mark.parametrize("arguments", [["--episodes", "many"], ["--latency-ms", "0.5"], ["--speed", "3"]])
-def test_what_is_no_argument_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == 2
-    assert arguments[0] in capsys.readouterr().err
+def test_with_json_a_refusal_is_a_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json", "--episodes", "0"]) == 2
+    assert json.loads(capsys.readouterr().out) == {"result": "refused", "why": "--episodes 0: want 1 to 100000"}
 
 
-def test_arguments_become_the_setting() -> None:
+def test_a_base_that_does_not_exist_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "robot.toml").write_text('[base]\nkind = "roomba"\n')
+    assert main(["--engine", "oracle", "--robot", str(tmp_path / "robot.toml")]) == 2
+    assert "base 'roomba' is unknown; did you mean 'waveshare'?" in capsys.readouterr().err
+
+
+def test_an_engine_that_does_not_know_the_targets_is_refused(checkout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Before the first episode, not in the middle of the night."""
+    tiny = str(checkout / "tests/golden/tiny_bundle")
+    assert main(["--engine", tiny, "--episodes", "12", "--picture", str(tmp_path / "paths.png")]) == 2
+    assert f"engine {tiny!r} does not know 'bo" in capsys.readouterr().err
+    assert not (tmp_path / "paths.png").exists()
+
+
+def test_a_picture_that_was_there_before_is_not_lost_to_a_refusal(tmp_path: Path) -> None:
+    (tmp_path / "paths.png").write_bytes(b"last night's")
+    assert main(["--engine", "engines/missing", "--picture", str(tmp_path / "paths.png")]) == 2
+    assert (tmp_path / "paths.png").read_bytes() == b"last night's"
+
+
+def test_arguments_become_the_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     args = parse_args(["--goal", "look", "--latency-ms", "500", "--no-compensation", "--episodes", "3", "--seed", "9", "--stop-at", "0.7"])
-    wanted = Setting(Goal.LOOK, "engines/default", 500, 3, 9, 0.2, 120.0, 0.7, compensate=False)
+    found = str(Path(__file__).parents[2] / "engines/default")  # beside the package
+    wanted = Setting(Goal.LOOK, found, 500, 3, 9, 0.2, 120.0, 0.7, compensate=False)
     assert setting_of(args, RobotProfile()) == wanted
     assert setting_of(parse_args(["--goal", "follow"]), RobotProfile()).stop_at_m == 0.8  # a follower keeps more distance
-    assert setting_of(parse_args([]), RobotProfile()) == Setting(Goal.FIND_OBJECT, "engines/default")
+    assert setting_of(parse_args([]), RobotProfile()) == Setting(Goal.FIND_OBJECT, found)
+
+
+def test_the_engine_beside_the_run_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "engines/default").mkdir(parents=True)
+    assert setting_of(parse_args([]), RobotProfile()).engine == "engines/default"
 
 
 # -- cases
@@ -113,7 +152,7 @@ def test_figures_by_hand(make_verdict: Callable[..., Verdict]) -> None:
             make_verdict(spl=0.9, time_s=10.0, path_m=2.0),
             make_verdict(spl=0.5, time_s=30.0, path_m=4.0),
             make_verdict(success=False, spl=0.0, said="timeout", contacts=3, distance_m=2.0),
-            make_verdict(success=False, spl=0.0, distance_m=0.9),  # said reached somewhere else
+            make_verdict(success=False, spl=0.0, elsewhere=True),
             make_verdict(absent=True, said="not_found", spl=0.0, distance_m=float("inf")),
             make_verdict(absent=True, said="reached", success=False, spl=0.0, distance_m=float("inf")),
         ]
@@ -133,6 +172,7 @@ def test_figures_of_nothing_are_zeros(make_verdict: Callable[..., Verdict]) -> N
 
 def test_controls_beside_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(places, "HOME", tmp_path / "nowhere")
     with pytest.raises(ConfigError, match=r"--controls needs engines/untrained: make it with"):
         controls(SETTING)
     (tmp_path / "engines/untrained").mkdir(parents=True)
@@ -143,6 +183,17 @@ def test_controls_beside_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     latencies = {(row.latency_ms, row.compensate) for name, row in rows.items() if "odometry" in name}
     assert latencies == {(50, True), (50, False), (200, False), (500, True), (500, False)}
     assert {(row.seed, row.episodes, row.goal) for row in rows.values()} == {(1_000_000, 100, Goal.FIND_OBJECT)}
+
+
+@pytest.mark.parametrize(("seed", "held_out"), [(999_999, False), (1_000_000, True)])
+def test_rooms_are_held_out_from_a_million_on(seed: int, held_out: bool) -> None:
+    assert replace(SETTING, seed=seed).held_out is held_out
+
+
+def test_names_are_no_markup(make_verdict: Callable[..., Verdict]) -> None:
+    out = Console(width=200, record=True, file=StringIO())
+    out.print(table({"runs[/x]": result_of([make_verdict()])}))
+    assert "runs[/x]" in out.export_text()
 
 
 # -- the picture
@@ -165,45 +216,3 @@ def test_the_picture_shows_failures_first(make_verdict, tmp_path: Path) -> None:
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
     first = cv2.imread(str(tmp_path / "one.png"))[:, :300]
     assert (first == (40, 40, 200)).all(axis=2).any()  # red
-
-
-# -- whole runs
-
-
-def last_line(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> dict:
-    assert main(["--engine", "oracle", "--json", *arguments]) == 0
-    return json.loads(capsys.readouterr().out.splitlines()[-1])
-
-
-def test_the_last_line_is_the_result_and_the_same_for_the_same_seed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picture = tmp_path / "paths.png"
-    arguments = ["--episodes", "2", "--seed", "960100", "--absent-fraction", "0.5", "--timeout-s", "14", "--picture", str(picture)]
-    one = last_line(arguments, capsys)
-    assert KEYS | {"goal", "engine", "simulated", "wrong_arrivals", "present", "absent", "said"} <= set(one)
-    assert (one["episodes"], one["seed"], one["latency_ms"], one["goal"], one["simulated"]) == (2, 960100, 200, "find_object", True)
-    assert (one["success"], one["false_arrivals"], one["contacts_per_episode"]) == (1.0, 0.0, 0.0)
-    assert one["spl"] > 0.5
-    assert one["said"] == {"reached": 1, "timeout": 1}  # fourteen seconds are too few to give a target up
-    assert cv2.imread(str(picture)) is not None
-    assert last_line(arguments, capsys) == one
-
-
-def test_two_jobs_are_no_other_result_than_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--episodes", "2", "--seed", "960100", "--goal", "look", "--timeout-s", "6", "--picture", str(tmp_path / "paths.png")]
-    assert last_line([*arguments, "--jobs", "2"], capsys) == last_line(arguments, capsys)
-
-
-def test_for_people_there_is_a_table_with_the_failures_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    picture = tmp_path / "paths.png"
-    assert main(["--engine", "oracle", "--episodes", "1", "--seed", "960100", "--timeout-s", "1", "--picture", str(picture)]) == 0
-    said = capsys.readouterr()
-    assert "SIMULATED" in said.out
-    assert json.loads(said.out.splitlines()[-1])["success"] == 0.0
-    assert "960100" in said.err
-    assert "timeout" in said.err
-
-
-def test_a_worker_loads_an_engine_once(checkout: Path) -> None:
-    tiny = str(checkout / "tests" / "golden" / "tiny_bundle")
-    assert load_engine(tiny, 1) is load_engine(tiny, 1)
-    assert load_engine(tiny, 1) is not load_engine(tiny, 2)

@@ -12,7 +12,7 @@ from edge_vla.config import RobotProfile
 from edge_vla.geometry import wrap
 from edge_vla.goals import Goal
 from edge_vla.robot import make_plan
-from edge_vla.sim.episode import Case, Verdict, _judge, build_room, draw_case
+from edge_vla.sim.episode import Case, Verdict, _judge, build_room, draw_case, spl_of
 from edge_vla.sim.objects import CLASSES
 from edge_vla.sim.world import World
 from edge_vla.types import Pose
@@ -36,9 +36,8 @@ def judge(make_world: Callable[..., World]) -> Callable[..., Verdict]:
         world.place_robot(1.0 - radius - distance_m, 0.0, beside)
         world.contacts.episodes = contacts
         plan = make_plan(PROFILE, goal, None if goal is Goal.AVOID else name, stop_at_m=stop_at_m)
-        steering = SimpleNamespace(state=SimpleNamespace(why="so"))
-        run = SimpleNamespace(world=world, trail=list(trail), plan=plan, elapsed_s=12.5, steering=steering)
-        return _judge(Case(1, goal, name, absent), run, said, start_m)  # type: ignore[arg-type]
+        run = SimpleNamespace(world=world, trail=list(trail), plan=plan, elapsed_s=12.5)
+        return _judge(Case(1, goal, name, absent), run, (said, "so"), start_m)  # type: ignore[arg-type]
 
     return judge
 
@@ -81,12 +80,39 @@ def test_who_is_told_to_stop_further_away_is_judged_there(judge, stop_at_m: floa
     assert judge(distance_m, stop_at_m=stop_at_m, goal=Goal.NAVIGATE).success is success
 
 
-@pytest.mark.parametrize(("start_m", "spl"), [(2.6, 1.0), (1.6, 0.5), (1.1, 0.25), (0.64, 1.0)])
+@pytest.mark.parametrize("stop_at_m", [0.45, 0.55, 0.6])
+def test_a_find_is_judged_by_one_distance_however_near_it_was_told_to_stop(judge, stop_at_m: float) -> None:
+    assert judge(0.598, stop_at_m=stop_at_m).success
+    assert not judge(0.602, stop_at_m=stop_at_m).success
+
+
+@pytest.mark.parametrize(
+    ("goal", "where", "elsewhere"),
+    [
+        (Goal.FIND_OBJECT, {"distance_m": 0.79}, False),
+        (Goal.FIND_OBJECT, {"distance_m": 0.81}, True),
+        (Goal.FIND_OBJECT, {"distance_m": 0.81, "said": "timeout"}, False),
+        (Goal.NAVIGATE, {"distance_m": 1.3, "stop_at_m": 1.0}, False),
+        (Goal.NAVIGATE, {"distance_m": 1.4, "stop_at_m": 1.0}, True),
+        (Goal.LOOK, {"distance_m": 3.0}, False),  # it never was to go there
+        (Goal.LOOK, {"distance_m": 3.0, "degrees": 40}, True),
+        (Goal.AVOID, {"distance_m": 3.0}, False),
+    ],
+)
+def test_another_place_than_the_targets(judge, goal: Goal, where: dict, elsewhere: bool) -> None:
+    assert judge(goal=goal, **where).elsewhere is elsewhere
+
+
+@pytest.mark.parametrize(("start_m", "spl"), [(2.6, 1.0), (1.6, 0.5), (1.1, 0.25), (0.64, 0.075), (0.5, 0.075)])
 def test_spl_is_the_straight_way_over_the_way_driven(judge, start_m: float, spl: float) -> None:
-    """Two metres driven; 0.6 m of the way need not be. A start in front of the target is no way at all."""
+    """Two metres driven; 0.6 m of the way need not be. Who begins in front of the target had no way to go, and drove two metres."""
     verdict = judge(start_m=start_m)
     assert verdict.path_m == pytest.approx(2.0)
     assert verdict.spl == pytest.approx(spl)
+
+
+def test_the_last_centimetres_cost_nothing() -> None:
+    assert [spl_of(0.0, path_m) for path_m in (0.0, 0.15, 0.3)] == [1.0, 1.0, 0.5]
 
 
 def test_a_shorter_way_than_the_straight_one_flatters_nobody(judge) -> None:

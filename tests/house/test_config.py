@@ -5,15 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from edge_vla.config import LimitsProfile, RobotProfile, default_profile, load_profile
+from edge_vla import places
+from edge_vla.config import SIMULATOR_MOST, CameraProfile, LimitsProfile, RobotProfile, default_profile, load_profile, profile_file
 from edge_vla.errors import ConfigError
+from edge_vla.goals import Goal
+from edge_vla.robot import make_plan, within
 from edge_vla.sim.robot import RobotModel
+from edge_vla.sim.settings import _RANGES, SimSettings
 
 REAL = """
 [robot]
@@ -30,6 +35,11 @@ height_m = 0.2
 pitch_deg = 5.0
 forward_m = 0.08
 """
+
+SIMULATED_RANGES = {
+    **{("camera", key): _RANGES[key] for key in ("width", "height", "fps", "hfov_deg", "height_m", "pitch_deg", "forward_m")},
+    **{("base", key): _RANGES[key] for key in ("track_m", "baud")},
+}  # fmt: skip
 
 Load = Callable[[str], RobotProfile]
 
@@ -84,11 +94,78 @@ def test_the_profile_asks_for_no_more_than_the_guard_ever_allows() -> None:
             LimitsProfile.model_validate({key: math.nextafter(most, math.inf)})
 
 
+def test_the_profile_refuses_what_the_simulator_would_refuse_later(load: Load) -> None:
+    """Its own ranges, at every edge that a profile can reach."""
+    for (section, key), (low, high) in SIMULATED_RANGES.items():
+        for value in (low, high):
+            try:
+                load(f"[{section}]\n{key} = {value}")
+            except ConfigError:
+                continue  # the profile's own range is the narrower one
+            SimSettings("run", **{key: value})
+    for key, most in SIMULATOR_MOST.items():
+        assert _RANGES[key][1] == most
+        assert refusal(load, f"[camera]\n{key} = {most + 1}").endswith(f"[camera] {key} = {most + 1}: {told(key)} and <= {most}")
+        assert not load(REAL + f"{key} = {most + 1}\n").simulated  # a real camera is what it is
+
+
+def told(key: str) -> str:
+    low = next(rule.ge for rule in CameraProfile.model_fields[key].metadata if hasattr(rule, "ge"))
+    return f"the simulator wants an integer >= {low}"
+
+
+def test_a_camera_that_sees_no_floor_near_enough_is_refused_for_what_drives_to_a_thing(load: Load) -> None:
+    up = load("[camera]\npitch_deg = -30.0")
+    with pytest.raises(ConfigError, match=r"pitch_deg = -30\.0, height_m = 0\.25 .* begins 8\.0\d m ahead, want at most 3\.0"):
+        make_plan(up, Goal.FIND_OBJECT, "cup")
+    make_plan(up, Goal.DESCRIBE_SCENE, None)  # needs no floor
+    make_plan(load("[camera]\npitch_deg = -5.0"), Goal.NAVIGATE, "cup", stop_at_m=1.5)
+
+
+# -- how fast, with which engine ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("linear", "angular", "want"),
+    [(0.35, 1.0, (0.35, 1.0, 0.15)), (0.5, 1.0, (0.35, 1.0, 0.15)), (0.2, 1.0, (0.2, 1.0, 0.15)), (0.1, 0.5, (0.1, 0.5, 0.1))],
+)
+def test_no_faster_than_the_engine_was_evaluated(linear: float, angular: float, want: tuple[float, ...]) -> None:
+    engine = SimpleNamespace(manifest=SimpleNamespace(max_linear_mps=linear, max_angular_rps=angular, name="small"))
+    profile, words = within(RobotProfile(), engine)  # type: ignore[arg-type]
+    limits = profile.limits
+    assert (limits.max_linear_mps, limits.max_angular_rps, limits.blind_linear_mps) == want
+    assert bool(words) is (profile != RobotProfile())
+    assert within(RobotProfile(), SimpleNamespace()) == (RobotProfile(), "")  # type: ignore[arg-type]
+
+
 # -- which robot, when none is named -----------------------------------------------------------------------------------
 def test_without_a_robot_profile_the_default_is_the_simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(places, "HOME", tmp_path)
     assert default_profile() == RobotProfile()
     assert load_profile(None) == RobotProfile()
+
+
+def test_a_robot_profile_beside_the_package_is_the_default_wherever_a_run_is_started(tmp_path: Path, monkeypatch) -> None:
+    """A configured robot must never become the simulator because somebody was in another folder."""
+    (tmp_path / "checkout/launch").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "checkout/launch/robot.toml").write_text(REAL, "utf-8")
+    monkeypatch.setattr(places, "HOME", tmp_path / "checkout")
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert not load_profile(None).simulated
+    assert profile_file() == tmp_path / "checkout/launch/robot.toml"
+
+
+def test_the_robot_profile_here_comes_before_the_one_beside_the_package(tmp_path: Path, monkeypatch) -> None:
+    for place in ("here", "checkout"):
+        (tmp_path / place / "launch").mkdir(parents=True)
+        (tmp_path / place / "launch/robot.toml").write_text(f"{REAL}\n[steer]\nhz = {30 if place == 'here' else 40}\n", "utf-8")
+    monkeypatch.setattr(places, "HOME", tmp_path / "checkout")
+    monkeypatch.chdir(tmp_path / "here")
+    assert load_profile(None).steer.hz == 30
+    assert places.told(Path("launch/robot.toml")).split(" and ") == [
+        str(tmp_path / "here/launch/robot.toml"), str(tmp_path / "checkout/launch/robot.toml"),
+    ]  # fmt: skip
+    assert places.candidates(Path("/etc/robot.toml")) == (Path("/etc/robot.toml"),)
 
 
 def test_a_robot_profile_is_the_default_where_it_exists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import email
+import json
 import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import venv
 import zipfile
 from pathlib import Path
@@ -52,6 +54,18 @@ def clean_python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run_clean(python: Path, cwd: Path, *args: str) -> subprocess.CompletedProcess[str]:
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     return subprocess.run([python, *args], cwd=cwd, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel in an environment of its own, with the dependencies of the one that tests: fetching those of `sim` takes minutes."""
+    home = tmp_path_factory.mktemp("beside")
+    venv.create(home, with_pip=False)
+    python = home / "bin" / "python"
+    pip(Path(sys.executable), "--python", python, "install", "--no-index", "--no-deps", wheel)
+    (site,) = home.glob("lib/python*/site-packages")
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")  # a path alone: the editable edge_vla there stays unseen
+    return python
 
 
 def members(wheel: Path) -> set[str]:
@@ -102,3 +116,20 @@ def test_run_answers_help_from_a_clean_environment(clean_python: Path, tmp_path:
     result = run_clean(clean_python, tmp_path, "-m", "edge_vla.run", "--help")
     assert result.returncode == 0, result.stderr
     assert "--goal" in result.stdout
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_drives_with_a_bundle_from_anywhere(installed: Path, checkout: Path, tmp_path: Path) -> None:
+    """Worker, guard, simulator and engine, far from any checkout: nothing beside the package, the bundle named by its path."""
+    where = run_clean(installed, tmp_path, "-c", "import edge_vla; print(edge_vla.__file__)")
+    assert Path(where.stdout.strip()).is_relative_to(installed.parents[1]), where.stderr
+    (tmp_path / "small.toml").write_text("[camera]\nwidth = 160\nheight = 120\n")
+    words = ("-m", "edge_vla.run", "--goal", "identify_main_object", "--robot", "small.toml", "--json")
+    done = run_clean(installed, tmp_path, *words, "--engine", str(checkout / "engines/default"))
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert (told["result"], told["simulated"], bool(told["words"])) == ("reached", True, True)
+    assert (tmp_path / told["record"] / "strip.png").is_file()
+    refused = run_clean(installed, tmp_path, *words)
+    assert refused.returncode == 2
+    assert f"no engine 'engines/default': looked for {tmp_path}/engines/default and {installed.parents[1]}/lib/" in refused.stderr

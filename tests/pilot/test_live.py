@@ -11,7 +11,7 @@ import pytest
 
 from edge_vla.drive import Seeing
 from edge_vla.errors import CameraError, EngineError
-from edge_vla.live import BLIND_NS, HANG_NS, SeeLoop, SteerLoop
+from edge_vla.live import BLIND_NS, HANG_NS, READ_S, SeeLoop, SteerLoop
 from edge_vla.types import Frame, Pose, Reply
 
 MS, S = 1_000_000, 1_000_000_000
@@ -59,12 +59,12 @@ class Rig:
         self.camera, self.engine = Film(), Engine()
         self.verdict: str | None = None
         self.driven_m = 0.0
-        self.moved: list[bool] = []
+        self.heard: list[float] = []
         seeing = Seeing(self.engine, plan, lambda t_ns: Pose(t_ns, 0.0, 0.0, 0.0))
         self.see = SeeLoop(self.camera, seeing, self._judge, lambda: self.driven_m)
 
-    def _judge(self, frame: Frame, now_ns: int, moved: bool) -> str | None:
-        self.moved.append(moved)
+    def _judge(self, frame: Frame, now_ns: int, driven: float) -> str | None:
+        self.heard.append(driven)
         return self.verdict
 
     def wait(self, condition: Callable[[], object]) -> None:
@@ -133,14 +133,32 @@ def test_a_refused_frame_is_counted_by_its_reason_and_never_asked_about(rig: Rig
     assert rig.see.trouble(time.monotonic_ns() + BLIND_NS).endswith("frozen")
 
 
-def test_the_judge_hears_whether_the_robot_has_moved_since_the_frame_before(rig: Rig) -> None:
-    rig.wait(lambda: len(rig.moved) >= 3)
-    assert not any(rig.moved)
+def test_the_judge_hears_how_far_the_robot_has_driven(rig: Rig) -> None:
+    rig.wait(lambda: len(rig.heard) >= 3)
+    assert set(rig.heard) == {0.0}
     rig.driven_m = 1.0
-    rig.wait(lambda: any(rig.moved))
-    before = len(rig.moved)
-    rig.wait(lambda: len(rig.moved) >= before + 3)
-    assert rig.moved.count(True) == 1
+    rig.wait(lambda: rig.heard[-1] == 1.0)
+
+
+def test_a_camera_that_is_gone_costs_no_processor(rig: Rig) -> None:
+    """It says so at once, every time it is asked."""
+    rig.wait(lambda: rig.engine.asked)
+    rig.camera.silent = True
+    rig.wait(lambda: rig.see.counts.get("camera_silent"))
+    before, asked_s = rig.see.tally()["camera_silent"], time.monotonic()
+    rig.wait(lambda: rig.see.tally()["camera_silent"] >= before + 3)
+    assert time.monotonic() - asked_s >= 2 * READ_S
+    stopped_s = time.monotonic()
+    rig.see.stop(PATIENCE_S)  # and the end of the run does not wait for it
+    assert time.monotonic() - stopped_s < READ_S / 2
+
+
+def test_an_answer_that_a_newer_one_replaced_is_counted(rig: Rig) -> None:
+    rig.wait(lambda: len(rig.engine.asked) >= 5)
+    assert rig.see.tally()["answer_overwritten"] >= 3
+    rig.see.stop()
+    rig.see.take()
+    assert rig.see.take() is None
 
 
 def test_a_hung_engine_is_a_fault_after_six_seconds(rig: Rig) -> None:

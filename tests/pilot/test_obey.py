@@ -8,9 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from edge_vla.behaviours.obey import obey
+from edge_vla.behaviours.obey import obey, refusal
 from edge_vla.behaviours.state import Inputs, Phase, Plan, State
 from edge_vla.obstacles import BODY_M, MARGIN_M, Obstacles
+from edge_vla.parse import parse_all
 from edge_vla.types import Look, Pose
 
 S = 1_000_000_000
@@ -49,6 +50,33 @@ def test_drives(told, text: str, x_m: float) -> None:
     assert paper.x_m == pytest.approx(x_m, abs=0.02)
     assert (paper.y_m, paper.yaw_rad) == (0.0, 0.0)
     assert max(action.max_travel_m for _, action in paper.actions) <= 0.5
+
+
+@pytest.mark.parametrize(
+    "text", ["turn left 90 degrees", "move forward 0.5 m", "look left", "stop", "wait", "turn right, then move back 0.3 m", "앞으로 가"]
+)
+def test_what_has_an_end_is_obeyed(text: str) -> None:
+    assert [refusal(command) for command in parse_all(text)] == [""] * len(parse_all(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("avoid the chair", "use --goal avoid"),
+        ("의자를 피해", "use --goal avoid"),
+        ("look at the cup", "use --goal look --target 'cup'"),
+        ("look around", "say where to"),
+        ("follow the person", "--goal follow --target 'person'"),
+        ("follow me", "--goal follow --target ..."),
+        ("find the cup", "use --goal navigate --target 'cup'"),
+        ("pick up the cup", "goal 'grab' needs an arm"),
+        ("release", "goal 'release' needs an arm"),
+        ("the sky is blue", "no command in"),
+    ],
+)
+def test_what_has_none_names_the_goal_that_has(text: str, hint: str) -> None:
+    """Nothing would have been done, and "reached" said."""
+    assert hint in refusal(parse_all(text)[0])
 
 
 def test_two_commands_in_turn(told) -> None:

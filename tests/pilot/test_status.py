@@ -55,6 +55,19 @@ def test_a_log_gets_a_line_when_something_changes() -> None:
     assert "\r" not in log.getvalue()
 
 
+def test_a_warning_is_in_the_line_and_a_change_for_a_log() -> None:
+    log = io.StringIO()
+    status = StatusLine("find_object", "cup", simulated=True, stream=log)
+    status._write(TICK, CUP, 1.0)
+    for seconds in (2, 3):
+        status.notice = f"the same picture for {seconds} s"
+        status._write(TICK, CUP, 2.0)
+    status.notice = ""
+    status._write(TICK, CUP, 3.0)
+    lines = log.getvalue().splitlines()
+    assert ["[the same picture for 2 s]" in line for line in lines] == [False, True, False]
+
+
 def test_it_shows_the_newest_tick_from_a_thread_of_its_own() -> None:
     log = io.StringIO()
     with StatusLine("find_object", "cup", simulated=True, stream=log) as status:

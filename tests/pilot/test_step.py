@@ -174,7 +174,9 @@ def test_a_box_below_the_confidence_floor_is_no_sighting(make_plan, confidence: 
         (Reply("<loc0400><loc0480><loc0700> cup", 0.9), "want 4 <locNNNN>"),
         (Reply("<loc0400><loc0480><loc0700><loc1024> cup", 0.9), "want <loc0000>..<loc1023>"),
         (Reply("I see a cup", 0.9), "want 4 <locNNNN>"),
-        (Reply(CUP, math.nan), "want a confidence that is finite and not negative"),
+        (Reply(CUP, math.nan), "want a confidence in 0..1, got nan"),
+        (Reply(CUP, 1.01), "want a confidence in 0..1, got 1.01"),
+        (Reply(CUP, -0.01), "want a confidence in 0..1, got -0.01"),
         (Reply(CUP, 0.9, (1.0, math.nan, 1.0)), "want a free distance that is finite and not negative"),
         (Reply(CUP, 0.9, (1.0, math.inf)), "want a free distance"),
         (Reply("", 0.9, (-0.1, 1.0)), "want a free distance"),
@@ -184,6 +186,8 @@ def test_a_reply_that_is_none_is_refused_with_the_reason(make_plan, reply: Reply
     look = understand(reply, Frame(np.zeros((1, 1, 3), np.uint8), S, 1), AT, make_plan(), (S, 0))
     assert look.rejected.startswith(reason)
     assert look.sighting is None
+    assert 0 <= look.confidence <= 1
+    assert all(0 <= distance < math.inf for distance in look.free_distance_m or ())
 
 
 def test_words_are_not_read_as_boxes(make_plan) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+import signal
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from edge_vla import places
 from edge_vla.behaviours.state import Inputs, Phase, Plan
 from edge_vla.drive import Tick
 from edge_vla.geometry import CameraPose
@@ -20,6 +22,17 @@ from edge_vla.types import ActionType, Frame, Look, Pose, Reply, RobotAction
 
 CAMERA = CameraPose(math.radians(70), 4 / 3, 0.25, math.radians(10), 0.08)
 CUP = "<loc0256><loc0256><loc0512><loc0512> cup"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Run in an empty folder, where there is no launch/robot.toml, nor beside the package: these tests must never move a robot."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(places, "HOME", tmp_path)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield tmp_path
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @dataclass(frozen=True)

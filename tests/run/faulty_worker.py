@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 
 from edge_vla.run import parse_args, request_of
 from edge_vla.session import Interrupt, Session
@@ -61,7 +62,8 @@ def main() -> int:
     interrupt = Interrupt()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt.handle)
-    request = request_of(parse_args(["--goal", "find_object", "--target", "cup", "--engine", "scripted", *sys.argv[1:]]))
+    request = request_of(parse_args(["--goal", "find_object", "--target", "cup", "--engine", "oracle", *sys.argv[1:]]))
+    request = replace(request, engine="scripted")
     with Session(request, interrupt) as session:
         engine, leave = ScriptedEngine(), threading.Event()
         threading.Thread(target=obey, args=(session, engine, leave), daemon=True).start()

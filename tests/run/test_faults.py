@@ -1,8 +1,10 @@
 """What stops the robot, with everything real but the room: worker, guard, tty and simulator, timed by what the wheels did.
 
-Two figures for each fault (DESIGN §4), both read from the firmware's own log: *stop bytes accepted* within R of the fault, and
-*wheels below 0.02 m/s* within R and the declared stop time. R is 150 ms for signals and the worker's death, 250 ms beyond their
-lifetime for faults that are silences: of the engine (its evidence's lifetime) and of the camera (150 ms to find out, then that).
+Two figures for each fault (DESIGN §4), both read from the firmware's own log. *Stop bytes accepted* within R of the fault: for a stop at
+once that is the zero itself; for a protective stop it is the first slower frame, and the zero follows within R and the declared ramp.
+*Wheels below 0.02 m/s* within R and the declared stop time, which has that ramp and the motor in it. R is 150 ms for signals and the
+worker's death, 250 ms beyond their lifetime for faults that are silences: of the engine (its evidence's lifetime) and of the camera
+(150 ms to find out, then that).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from edge_vla.config import RobotProfile
-from edge_vla.guard.limits import declared_stop_s
+from edge_vla.guard.ramp import declared_stop_s
 from edge_vla.pilot import LEAD_NS
 from edge_vla.sim.plant import MOTOR_TAU_S
 
@@ -36,7 +38,7 @@ SILENCE_MS = 250  # R for silences, after their lifetime
 WATCHDOG_MS = 300  # of the base, for the death of the guard
 FRAME_MS = 67.0  # the simulator's camera at 15 frames a second
 FREEZE_MS = 150  # a picture that repeats while the robot moves is frozen after this
-RAMP_MS = 1000 * CRUISE_MPS / LIMITS.dec_linear_mps2 + 50
+RAMP_MS = 1000 * CRUISE_MPS / LIMITS.dec_linear_mps2 + 50  # the declared ramp of a protective stop
 P0_MS = 1000 * declared_stop_s(CRUISE_MPS, MOTOR_TAU_S)
 P1_MS = 1000 * declared_stop_s(CRUISE_MPS, MOTOR_TAU_S, LIMITS.dec_linear_mps2)
 ORACLE_MS = 30  # the log has a line every 8 ms, and the simulated wheels follow their motors a little later
@@ -93,13 +95,16 @@ class Rig:
 
     @property
     def guard_pid(self) -> int:
-        """The worker's child that runs the guard."""
+        return self.child(b"edge_vla.guard")
+
+    def child(self, module: bytes) -> int:
+        """The worker's child that runs a module."""
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 parent = int((process / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                if parent == self.worker.pid and b"edge_vla.guard" in (process / "cmdline").read_bytes():
+                if parent == self.worker.pid and module in (process / "cmdline").read_bytes():
                     return int(process.name)
-        raise AssertionError("the worker has no guard")
+        raise AssertionError(f"the worker has no {module.decode()}")
 
     def tell(self, word: str) -> int:
         """Break something; the moment it broke."""
@@ -183,8 +188,8 @@ def rig(tmp_path: Path, checkout: Path) -> Iterator[Rig]:
 def report(record_property: Callable[[str, object], None]) -> Callable[..., Stop]:
     """Print and keep a measurement beside the bounds it is held to."""
 
-    def report(name: str, stop: Stop, bytes_ms: float, wheels_ms: float) -> Stop:
-        bounds = f"bounds {bytes_ms:.0f} and {wheels_ms:.0f}"
+    def report(name: str, stop: Stop, bytes_ms: float, wheels_ms: float, ramp_ms: float = 0.0) -> Stop:
+        bounds = f"bounds {bytes_ms:.0f}, {bytes_ms + ramp_ms:.0f} and {wheels_ms:.0f}"
         line = f"{name}: slower {stop.slower:.0f}, zero {stop.zero:.0f}, still {stop.still:.0f} ms, {bounds}"
         print(f"\n{line}")
         record_property(name, line)
@@ -223,10 +228,11 @@ def test_a_hung_engine(rig: Rig, report) -> None:
     lifetime_ms = max(500.0, 2e-6 * look["p99_ns"])
     deadline_ms = (look["evidence_deadline_ns"] - onset_ns) / 1e6
     assert deadline_ms <= lifetime_ms
-    wheels_ms = deadline_ms + SILENCE_MS + P1_MS + ORACLE_MS
-    report("hung engine", stop, deadline_ms + SILENCE_MS + RAMP_MS, wheels_ms)
-    assert deadline_ms - LEAD_NS / 1e6 - 5 <= stop.slower <= deadline_ms + SILENCE_MS
-    assert stop.zero <= deadline_ms + SILENCE_MS + RAMP_MS
+    bytes_ms = deadline_ms + SILENCE_MS
+    wheels_ms = bytes_ms + P1_MS + ORACLE_MS
+    report("hung engine", stop, bytes_ms, wheels_ms, RAMP_MS)
+    assert deadline_ms - LEAD_NS / 1e6 - 5 <= stop.slower <= bytes_ms
+    assert stop.zero <= bytes_ms + RAMP_MS
     assert stop.still <= wheels_ms
     assert rig.end(3)["why"].startswith("the engine has not answered for 6")
 
@@ -251,7 +257,7 @@ def test_a_frozen_camera(rig: Rig, report) -> None:
     lifetime_ms = max(500.0, 2e-6 * look["p99_ns"])
     bytes_ms = FREEZE_MS + lifetime_ms + SILENCE_MS
     wheels_ms = bytes_ms + P1_MS + ORACLE_MS
-    report("frozen camera", stop, bytes_ms + RAMP_MS, wheels_ms)
+    report("frozen camera", stop, bytes_ms, wheels_ms, RAMP_MS)
     assert stop.slower <= bytes_ms
     assert stop.zero <= bytes_ms + RAMP_MS
     assert stop.still <= wheels_ms
@@ -270,6 +276,24 @@ def test_a_signal_ends_the_run_after_confirmed_zero(rig: Rig, report, number: si
     assert stop.still <= bound_ms
     assert (end["said_ns"] - onset_ns) / 1e6 > stop.still  # the guard had seen the wheels stand before the run said its last word
     assert (end["result"], end["signal"], end["why"]) == ("interrupted", int(number), f"signal {number.name}")
+
+
+def test_a_signal_whose_zero_nobody_confirms_is_a_fault(rig: Rig) -> None:
+    """The base is there and says nothing: whether the wheels stand is not known, and 130 would say they do."""
+    base = rig.child(b"edge_vla.sim")
+    os.kill(base, signal.SIGSTOP)
+    try:
+        rig.kill(rig.worker.pid, signal.SIGINT)
+        assert rig.worker.stdout is not None
+        end = json.loads(rig.worker.stdout.readline())
+    finally:
+        os.kill(base, signal.SIGCONT)
+    assert (end["result"], end["signal"]) == ("fault", 0)
+    assert end["why"] == "the wheels did not confirm zero; before that interrupted: signal SIGINT"
+    assert rig.worker.stdin is not None
+    rig.worker.stdin.write("leave\n")
+    rig.worker.stdin.flush()
+    assert rig.worker.wait(20) == 3
 
 
 def test_kill_9_of_the_guard_leaves_it_to_the_base(rig: Rig, report) -> None:

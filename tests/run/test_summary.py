@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from edge_vla.goals import Goal
 from edge_vla.guard.link import Count, Status
 from edge_vla.guard.state import FaultCode, GuardState
 from edge_vla.record import Stages
-from edge_vla.summary import MAX_REASONS, Ending, Latency, Summary, Totals, render, save, summarise
+from edge_vla.summary import MAX_REASONS, Ending, Latency, Summary, Totals, render, save, summarise, unmeasured
 from edge_vla.types import Pose, Reply
 from edge_vla.validate import ActionValidator
 
@@ -73,11 +73,13 @@ def test_latencies_are_nearest_ranks(make_look, make_tick) -> None:
         _, _, look = make_look(k, k)
         totals.look(look, Stages(camera_ns=k * MS, engine_ns=10 * MS, parse_ns=MS))
         totals.tick(make_tick(k), spent_ns=k * 1000)
+        totals.noted(k * 2000)
     stages = totals.latencies()
     assert stages["see"] == Latency(201.0, 201.0, 200)  # 200 ms to the reply and 1 ms to the look
     assert stages["camera"] == Latency(100.0, 198.0, 200)
     assert stages["engine"] == Latency(10.0, 10.0, 200)
     assert stages["steer"] == Latency(0.1, 0.198, 200)
+    assert stages["note"] == Latency(0.2, 0.396, 200)
 
 
 @pytest.mark.parametrize(("took_ms", "p50", "p99"), [([7], 7.0, 7.0), ([3, 1, 2, 5, 4], 3.0, 5.0), ([1, 2, 3, 4], 2.0, 4.0)])
@@ -107,6 +109,14 @@ def test_refused_replies_are_counted_by_reason_not_by_wording(make_look) -> None
         "want y_min < y_max and x_min < x_max": 1,
         "confidence below 0.3": 1,
     }
+
+
+def test_what_belongs_into_every_ticks_record_keeps_running(make_look, make_tick) -> None:
+    totals = Totals(period_ns=33_333_333)
+    assert totals.counts == {"ticks_late": 0, "ticks_skipped": 0, "replies_rejected": 0}
+    totals.look(make_look(1, 1, Reply("<loc0001>", 0.9))[2])
+    totals.tick(make_tick(1, late_ns=70 * MS))
+    assert totals.counts == {"ticks_late": 1, "ticks_skipped": 2, "replies_rejected": 1}
 
 
 def test_reasons_are_bounded_however_a_reply_is_worded(make_look) -> None:
@@ -152,8 +162,23 @@ def test_the_guard_tells_its_part(plan: Plan) -> None:
     counts = [0] * len(Count)
     counts[Count.CLAMPS], counts[Count.BUDGET_STOPS] = 7, 2
     status = Status(1, 2, GuardState.FAULT_LATCHED, FaultCode.PORT_LOST, counts=tuple(counts))
-    summary = summarise(plan, Totals(), ending("fault", status=status, frames_dropped=5))
-    assert (summary.clamps, summary.guard, summary.fault, summary.frames_dropped) == (7, {"clamps": 7, "budget_stops": 2}, "port_lost", 5)
+    summary = summarise(plan, Totals(), ending("fault", status=status))
+    assert (summary.clamps, summary.guard, summary.fault) == (7, {"clamps": 7, "budget_stops": 2}, "port_lost")
+
+
+def test_silences_are_no_frames(plan: Plan) -> None:
+    counts = {"frames_unread": 30, "frame_frozen": 4, "frame_old": 1, "camera_silent": 9, "answer_overwritten": 2}
+    summary = summarise(plan, Totals(), ending("fault", counts=counts))
+    assert (summary.frames_dropped, summary.camera_silences, summary.counts) == (35, 9, counts)
+    assert "35 frames dropped (4 frame frozen, 1 frame old, 9 camera silent, 2 answer overwritten)" in shown(summary)
+
+
+def test_a_run_that_came_to_nothing_measured_nothing() -> None:
+    told = unmeasured("refused", "no such thing", {"goal": "find_object", "record": None})
+    assert set(told) == {item.name for item in fields(Summary)}
+    assert {key: value for key, value in told.items() if value is not None} == {
+        "result": "refused", "why": "no such thing", "goal": "find_object",
+    }  # fmt: skip
 
 
 # -- the ending
