@@ -39,7 +39,7 @@ setup(
         "cpu": [ONNXRUNTIME],
         "gpu": ["onnxruntime-gpu>=1.19"],  # x86; a Jetson takes NVIDIA's own wheel
         "sim": ["mujoco>=3.2.1"],  # 3.17 is the last for Python 3.10
-        "learn": ["torch==2.13.0", "transformers>=5.20", "safetensors>=0.5"],
+        "learn": ["torch==2.13.0", "transformers>=5.20", "safetensors>=0.5", "peft>=0.18", "pillow>=10", "pyyaml>=6"],
         "export": ["onnx>=1.18", "onnxscript>=0.5", ONNXRUNTIME],
         "test": ["pytest>=9.0", "pytest-randomly>=3.16", "hypothesis>=6.115", "coverage>=7.6"],
         "dev": ["ruff>=0.14", "mypy>=1.18"],

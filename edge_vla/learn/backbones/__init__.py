@@ -1,0 +1,33 @@
+"""Backbones by name. A new one is a file here, a line in BACKBONES and a tiny checkpoint in tests/learn/backbones."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from edge_vla.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edge_vla.learn.backbones.base import BaseRoboVLM
+
+# The class that `robovlm_name` names, and the module it is in; imported when it is asked for, since transformers is slow to load.
+BACKBONES = {
+    "RoboFlamingo": "flamingo",
+    "RoboKosMos": "kosmos",
+    "RoboLLaVA": "llava",
+    "RoboMoonDream": "moondream",
+    "RoboPaligemma": "paligemma",
+    "RoboQwen": "qwen",
+    "RoboUform": "uform",
+}
+
+
+def backbone_class(name: str) -> type[BaseRoboVLM]:
+    """The class of a backbone. Raises ConfigError with the nearest name for an unknown one."""
+    if name not in BACKBONES:
+        near = get_close_matches(name, BACKBONES, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ConfigError(f"robovlm_name {name!r}: want one of {', '.join(BACKBONES)}{hint}")
+    found: type[BaseRoboVLM] = getattr(import_module(f"{__name__}.{BACKBONES[name]}"), name)
+    return found

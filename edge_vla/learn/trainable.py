@@ -1,0 +1,116 @@
+"""Which weights learn: freezing switches, LoRA, gradient checkpointing, precision, as `train_setup` names them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from edge_vla.errors import ConfigError
+
+if TYPE_CHECKING:
+    from edge_vla.learn.backbones.base import BaseRoboVLM
+
+PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "16": torch.float16, "fp32": torch.float32, "32": torch.float32}
+LAYERS = ("layers", "blocks", "h")  # what backbones call the list of their decoder layers
+
+
+def set_up(model: BaseRoboVLM, setup: Mapping[str, Any]) -> None:
+    """Freeze and thaw, then wrap with LoRA, then switch gradient checkpointing on. Raises ConfigError."""
+    freeze(model, setup)
+    if setup.get("lora_enable", False):
+        add_lora(model, setup)
+    if setup.get("gradient_checkpointing", False):
+        enable_checkpointing(model)
+
+
+def freeze(model: BaseRoboVLM, setup: Mapping[str, Any]) -> None:
+    """The backbone per `freeze_backbone` and `train_decoder_layers`, then towers and embedding per their own switches; the head learns."""
+    backbone, layers = model.backbone, int(setup.get("train_decoder_layers", -1))
+    backbone.requires_grad_(not setup.get("freeze_backbone", False) and layers == -1)
+    if layers >= 0 and not setup.get("freeze_backbone", False):
+        own = decoder_layers(model.text_tower)
+        if layers > len(own):
+            raise ConfigError(f"train_decoder_layers {layers}: this backbone has {len(own)}")
+        for layer in own[len(own) - layers :]:
+            layer.requires_grad_(requires_grad=True)
+    model.vision_tower.requires_grad_(bool(setup.get("train_vision", False)))
+    model.word_embedding.requires_grad_(bool(setup.get("train_text_embedding", False)))
+    if model.vision_resampler is not None:
+        model.vision_resampler.requires_grad_(not setup.get("freeze_resampler", False))
+    if model.act_head is not None:
+        model.act_head.requires_grad_(requires_grad=True)
+
+
+def decoder_layers(tower: nn.Module) -> nn.ModuleList:
+    """The language model's layers, however it calls them. Raises ConfigError for one that has none."""
+    for name in LAYERS:
+        found = getattr(tower, name, None)
+        if isinstance(found, nn.ModuleList):
+            return found
+    raise ConfigError(f"train_decoder_layers: {type(tower).__name__} has no list of layers named {', '.join(LAYERS)}")
+
+
+def linear_names(model: BaseRoboVLM) -> list[str]:
+    """Linear layers of the language model, by their full names in the backbone: what LoRA adapts. Head and vision stay as they are."""
+    vision = {id(m) for m in model.vision_tower.modules()}  # Qwen-VL's language model carries its vision tower inside
+    inside = {id(m) for m in model.text_tower.modules() if isinstance(m, nn.Linear)} - vision
+    return [name for name, m in model.backbone.named_modules() if id(m) in inside]
+
+
+def add_lora(model: BaseRoboVLM, setup: Mapping[str, Any]) -> None:
+    """Adapters in place: the backbone stays one module, so that no weight is in the state dict twice."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    config = LoraConfig(
+        r=int(setup.get("lora_r", 64)), lora_alpha=int(setup.get("lora_alpha", 16)), lora_dropout=float(setup.get("lora_dropout", 0.05)),
+        bias=setup.get("lora_bias", "none"), target_modules=linear_names(model),
+    )  # fmt: skip
+    other = {id(p) for module in (model.word_embedding, model.vision_tower) for p in module.parameters()}  # have switches of their own
+    resting = {id(p) for p in model.text_tower.parameters()} - other
+    learned = {id(p) for p in model.backbone.parameters() if p.requires_grad} - resting
+    inject_adapter_in_model(config, model.backbone)  # leaves only adapters learning, and what biases `lora_bias` names
+    for parameter in model.backbone.parameters():
+        parameter.requires_grad_(parameter.requires_grad or id(parameter) in learned)
+
+
+def merge_lora(model: BaseRoboVLM) -> None:
+    """Adapters into the weights they adapt, in place: the backbone has then the names and shapes it had before."""
+    from peft.tuners.lora import LoraLayer
+
+    found = [(name, module) for name, module in model.backbone.named_modules() if isinstance(module, LoraLayer)]
+    for name, module in found:
+        module.merge()
+        parent, _, own = name.rpartition(".")
+        setattr(model.backbone.get_submodule(parent), own, module.get_base_layer())
+
+
+def enable_checkpointing(model: BaseRoboVLM) -> None:
+    """Recompute activations in the backward pass, in the vision tower too if it can. Raises ConfigError for a backbone that cannot."""
+    switch = getattr(model.text_tower, "activation_checkpointing_enable", None)
+    if switch is None:
+        raise ConfigError(f"gradient_checkpointing: {type(model.text_tower).__name__} cannot recompute its activations; set it to false")
+    switch()
+    getattr(model.vision_tower, "activation_checkpointing_enable", lambda: None)()
+
+
+@contextmanager
+def resting(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode while it lasts: no dropout, and no recomputation, under which transformers' layers drop their cache."""
+    modes = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes.items():
+            part.training = mode
+
+
+def dtype_of(precision: str) -> torch.dtype:
+    """The dtype a configuration's `precision` means. Raises ConfigError."""
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision {precision!r}: want one of {', '.join(PRECISIONS)}")
+    return PRECISIONS[precision]
