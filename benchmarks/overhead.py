@@ -1,5 +1,7 @@
 """What pilot and guard cost besides the engine, in real runs: STEER and guard ticks, late ticks, cores in use.
 
+"note" is what STEER spends on counting, recording and the status line behind each tick.
+
     .venv/bin/python -m benchmarks.overhead [--runs 3] [--seconds 30] [--engine engines/default]
 
 Wall times: anything else on the machine shows in the p99s. The load average before the runs is printed beside them.
@@ -36,6 +38,7 @@ def one_run(engine: str, seconds: float, seed: int) -> dict[str, float]:
     stages = summary["stages"]
     return {
         "steer_p50": stages["steer"]["p50_ms"], "steer_p99": stages["steer"]["p99_ms"], "steer_ticks": stages["steer"]["n"],
+        "note_p50": stages["note"]["p50_ms"], "note_p99": stages["note"]["p99_ms"],
         "guard_p50": float(guard[2]), "guard_p99": float(guard[3]), "guard_ticks": int(guard[1]),
         "steer_late_fraction": summary["steer_late_fraction"], "engine_p50": stages["engine"]["p50_ms"],
         "engine_p99": stages["engine"]["p99_ms"], "looks_per_s": summary["looks"] / summary["time_s"],

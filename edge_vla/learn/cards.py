@@ -1,0 +1,87 @@
+"""`python -m edge_vla.learn.cards > docs/backbones.md`: what each backbone is, what it needs, and what of it is proved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from edge_vla.learn.backbones import BACKBONES
+
+GIB = 2**30
+BYTES = {"fp16": 2.0, "int8": 1.0, "int4": 0.5 + 2 / 32}  # of a weight; int4 in blocks of 32 with a half-precision scale each
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One published model of a backbone. `parameters` were counted on torch's meta device from the published shapes."""
+
+    backbone: str  # of BACKBONES
+    model: str
+    parameters: int
+    image_px: int
+    image_tokens: int  # in the sequence, of one picture
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was checked of a backbone, and what was not."""
+
+    checked: tuple[str, ...]
+    unproved: tuple[str, ...] = field(default=())
+
+
+INTRODUCTION = (
+    "Memory is of the weights alone. No real weights were loaded: what is said here was checked on tiny random models written in",
+    "each model's public layout, and on the published names and shapes. Nothing has been run on a Jetson.",
+    "",
+    "| head | reads | trains on |",
+    "|---|---|---|",
+    "| `FCDecoder` | any history | action chunks |",
+    "| `LSTMDecoder` | histories `post` and `pre` | action chunks |",
+    "| `GPTDecoder` | histories `post` and `pre` | action chunks |",
+    "| `DiscreteDecoder` | the language model's own logits | action tokens |",
+)
+
+
+def memory_gib(parameters: int, precision: str) -> float:
+    """Of the weights alone."""
+    return parameters * BYTES[precision] / GIB
+
+
+def table(cards: tuple[Card, ...]) -> list[str]:
+    """A line a model."""
+    head = ["backbone", "model", "parameters", "image", "tokens", *(f"{name}, GiB" for name in BYTES), "note"]
+    rows = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
+    for card in cards:
+        sizes = [f"{memory_gib(card.parameters, name):.1f}" for name in BYTES]
+        cells = [
+            f"`{card.backbone}`",
+            card.model,
+            f"{card.parameters / 1e9:.2f} B",
+            f"{card.image_px} px",
+            str(card.image_tokens),
+            *sizes,
+            card.note,
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows
+
+
+def page(cards: tuple[Card, ...], facts: dict[str, Facts]) -> str:
+    """The whole document."""
+    lines = ["# Backbones", "", "Written by `python -m edge_vla.learn.cards`; a test keeps it so.", "", *table(cards), "", *INTRODUCTION]
+    for name in BACKBONES:
+        lines += ["", f"## {name}", "", "Checked:", "", *(f"- {line}" for line in facts[name].checked)]
+        if facts[name].unproved:
+            lines += ["", "Unproved:", "", *(f"- {line}" for line in facts[name].unproved)]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    from edge_vla.learn.card_facts import CARDS, FACTS
+
+    print(page(CARDS, FACTS), end="")
+
+
+if __name__ == "__main__":
+    main()
