@@ -1,12 +1,17 @@
 """What stands around the robot, remembered in the odometry frame, and the heading that leads past it. Pure functions."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_vla.geometry import CameraPose, to_odom, to_robot
 from edge_vla.types import Look, Pose
+
+Points = NDArray[np.float64] | Sequence[tuple[float, float]]  # (n, 2) in the robot's frame, m
 
 BODY_M = 0.18  # half the robot's diagonal: the half width of the lane it needs, and of the circle it turns in
 MARGIN_M = 0.06  # what steering and free distances may be off by
@@ -40,11 +45,18 @@ class Obstacles:
         """All but those within `radius_m` of a point: a target is no obstacle on the way to itself."""
         return replace(self, points=tuple(p for p in self.points if math.hypot(p[0] - x_m, p[1] - y_m) > radius_m))
 
-    def around(self, pose: Pose, within_m: float = math.inf) -> list[tuple[float, float]]:
-        """Every point within `within_m` of the robot's centre, in the robot's frame."""
-        c, s, square = math.cos(pose.yaw_rad), math.sin(pose.yaw_rad), within_m * within_m
-        offsets = ((x - pose.x_m, y - pose.y_m) for x, y, _ in self.points)  # to_robot, its sine and cosine taken once for all
-        return [(c * dx + s * dy, c * dy - s * dx) for dx, dy in offsets if dx * dx + dy * dy < square]
+    def around(self, pose: Pose, within_m: float = math.inf) -> NDArray[np.float64]:
+        """(n, 2): every point within `within_m` of the robot's centre, in the robot's frame."""
+        c, s = math.cos(pose.yaw_rad), math.sin(pose.yaw_rad)
+        dx, dy = _places(self.points) - np.array([[pose.x_m], [pose.y_m]])
+        near: NDArray[np.float64] = np.stack([c * dx + s * dy, c * dy - s * dx], 1)  # to_robot, for all at once
+        return near if within_m == math.inf else near[dx * dx + dy * dy < within_m * within_m]
+
+
+@lru_cache(maxsize=8)  # the same points are asked about in every tick until the next look
+def _places(points: tuple[tuple[float, float, int], ...]) -> NDArray[np.float64]:
+    """(2, n)"""
+    return np.array([point[:2] for point in points], dtype=np.float64).reshape(-1, 2).T
 
 
 def _seen_through(point: tuple[float, float, int], look: Look, camera: CameraPose) -> bool:
@@ -57,31 +69,31 @@ def _seen_through(point: tuple[float, float, int], look: Look, camera: CameraPos
     return min(free[left : left + 2]) > math.hypot(x - camera.forward_m, y) + BEYOND_M
 
 
-def clear_ahead(points: list[tuple[float, float]], heading_rad: float, reach_m: float) -> float:
+def clear_ahead(points: Points, heading_rad: float, reach_m: float) -> float:
     """How far (m) the robot's centre can drive in a lane of its width towards `heading_rad` before it touches, at most `reach_m`."""
-    c, s, lane = math.cos(heading_rad), math.sin(heading_rad), BODY_M + MARGIN_M
-    clear = reach_m
-    for x, y in points:
-        along, across = c * x + s * y, c * y - s * x
-        if along > 0 and abs(across) < lane:
-            clear = min(clear, max(0.0, along - BODY_M * (1 - abs(across) / lane)))
+    return float(_clear(points, np.array([heading_rad]), reach_m)[0])
+
+
+def _clear(points: Points, headings: NDArray[np.float64], reach_m: float) -> NDArray[np.float64]:
+    """`clear_ahead` of every heading."""
+    x, y = np.asarray(points, dtype=np.float64).reshape(-1, 2).T
+    c, s, lane = np.cos(headings)[:, None], np.sin(headings)[:, None], BODY_M + MARGIN_M
+    along, across = c * x + s * y, np.abs(c * y - s * x)
+    free = np.where((along > 0) & (across < lane), np.maximum(0.0, along - BODY_M * (1 - across / lane)), reach_m)
+    clear: NDArray[np.float64] = free.min(axis=1, initial=reach_m)
     return clear
 
 
-def freer_side(points: list[tuple[float, float]]) -> float:
+def freer_side(points: Points) -> float:
     """+1 to turn left, -1 right: towards the side with more room."""
     left, right = (sum(clear_ahead(points, side * angle, 3.0) for angle in (0.5, 1.0)) for side in (1, -1))
     return 1.0 if left >= right else -1.0
 
 
-def best_heading(points: list[tuple[float, float]], wanted_rad: float, reach_m: float, widest_rad: float = 1.3) -> tuple[float, float]:
+def best_heading(points: Points, wanted_rad: float, reach_m: float, widest_rad: float = 1.3) -> tuple[float, float]:
     """(heading, clear distance) nearest to `wanted_rad` whose lane is free for `reach_m`; else the freest for its turn."""
     headings = wanted_rad + widest_rad * np.arange(-13, 14) / 13
-    x, y = np.array(points, dtype=np.float64).reshape(-1, 2).T
-    c, s, lane = np.cos(headings)[:, None], np.sin(headings)[:, None], BODY_M + MARGIN_M  # clear_ahead for all headings at once
-    along, across = c * x + s * y, np.abs(c * y - s * x)
-    free = np.where((along > 0) & (across < lane), np.maximum(0.0, along - BODY_M * (1 - across / lane)), reach_m)
-    clear = free.min(axis=1, initial=reach_m)
+    clear = _clear(points, headings, reach_m)
     score = 3.0 * clear / reach_m - np.abs(headings - wanted_rad) - 0.15 * np.abs(headings)
     best = int(np.argmax(score))
     return float(headings[best]), float(clear[best])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import numpy as np
+
 from edge_vla.behaviours.go import Way, go_to
 from edge_vla.behaviours.state import Inputs, Phase, Plan, State, halt, turn
 from edge_vla.geometry import to_odom
@@ -65,7 +67,7 @@ def _next_place(state: State, pose: Pose) -> tuple[float, float] | None:
             continue
         for share in (1.0, 0.6):
             ahead, left = share * reach * math.cos(heading), share * reach * math.sin(heading)
-            if any(math.hypot(x - ahead, y - left) < CLEARANCE_M for x, y in points):
+            if (np.hypot(points[:, 0] - ahead, points[:, 1] - left) < CLEARANCE_M).any():
                 continue
             place = to_odom(pose, ahead, left)
             score = min((math.dist(place, seen) for seen in state.visited), default=1.0)

@@ -91,8 +91,9 @@ def test_without_a_target_and_around_a_pose() -> None:
     assert obstacles.without(1.0, 0.1, 0.4).points == ((3.0, 1.0, 0),)
     assert obstacles.without(1.0, 0.1, 0.3).points == ((1.0, 0.5, 0), (3.0, 1.0, 0))
     pose = Pose(0, 1.0, -1.0, math.pi / 2)
-    assert obstacles.around(pose) == [pytest.approx((1.0, 0.0)), pytest.approx((1.5, 0.0)), pytest.approx((2.0, -2.0))]
-    assert obstacles.around(pose, 1.4) == [pytest.approx((1.0, 0.0))]
+    assert obstacles.around(pose).tolist() == [pytest.approx((1.0, 0.0)), pytest.approx((1.5, 0.0)), pytest.approx((2.0, -2.0))]
+    assert obstacles.around(pose, 1.4).tolist() == [pytest.approx((1.0, 0.0))]
+    assert Obstacles().around(pose).shape == (0, 2)
 
 
 @pytest.mark.parametrize(

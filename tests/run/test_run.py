@@ -105,7 +105,6 @@ def test_whatever_is_counted_is_in_the_ticks_record(found: Run) -> None:
     for line in (found.folder / "ticks.jsonl").read_text().splitlines():
         counted.update(json.loads(line)["new"])
     last = found.last
-    assert counted["frames_unread"] > 0
     assert counted["frames_unread"] <= last["counts"]["frames_unread"] <= last["frames_dropped"]
     assert counted["commands"] > 10
     assert counted["replies_rejected"] == sum(last["rejected"].values())
