@@ -6,8 +6,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from edge_vla.drive import Seeing, Steering, Tick
@@ -17,6 +17,7 @@ from edge_vla.types import Camera, Frame, Look, Reply
 READ_S = 0.25  # patience with the camera before it is counted as silent
 BLIND_NS = 2_000_000_000  # no usable frame for this long is a fault
 HANG_NS = 6_000_000_000  # no reply for this long is a fault; the evidence deadline has stopped the robot long before
+STEER_PRIORITY = 5  # real-time, below the guard's 10
 SEE_NICE = 5  # the engine yields to the 30 Hz loop when both want the same core
 
 
@@ -125,6 +126,23 @@ class SeeLoop:
 
     def _count(self, name: str) -> None:
         self.counts[name] = self.counts.get(name, 0) + 1
+
+
+@contextmanager
+def favoured() -> Iterator[bool]:
+    """The calling thread in front of everything but the guard, where that is allowed; whether it is. Threads it starts are not.
+
+    With the engine and a simulator on two cores the 30 Hz loop else waits for them in mid-tick: p99 4 ms instead of 2.
+    """
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(STEER_PRIORITY))
+    except OSError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 class SteerLoop:

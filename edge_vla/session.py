@@ -21,7 +21,7 @@ from edge_vla.errors import GuardError
 from edge_vla.goals import GOALS, Goal
 from edge_vla.guard.client import GuardProcess
 from edge_vla.guard.settings import GuardSettings
-from edge_vla.live import SeeLoop, Seen, SteerLoop
+from edge_vla.live import SeeLoop, Seen, SteerLoop, favoured
 from edge_vla.parts import ORACLE, make_camera, make_frame_rules, truth_of
 from edge_vla.pilot import time_over
 from edge_vla.record import Recorder, Stages
@@ -156,7 +156,7 @@ class Session:
         notes = _Notes(Totals(loop.period_ns), recorder, status, camera, rules)
         self._stack.callback(see.stop)
         see.start()
-        with status:
+        with status, favoured():
             result, why = self._loop(loop, notes)
         guard.close()
         recorder.close()

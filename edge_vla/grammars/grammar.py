@@ -92,9 +92,10 @@ class Grammar(Protocol):
     name: ClassVar[str]
     says_absent: ClassVar[bool]  # whether its answers have a form for "there is none"
     says_boxes: ClassVar[bool]
+    spelled: ClassVar[bool]  # whether rows spell all of an answer; otherwise its numbers stand beside them
 
-    def ask(self, thing: str, picture: PictureMap, said: str = "") -> Ask | None:
-        """What to ask to find `thing`, after `said`, the answers so far by lines; None when nothing is left to ask."""
+    def ask(self, thing: str, picture: PictureMap, said: str | None = None) -> Ask | None:
+        """What to ask to find `thing`, after `said`, the answers so far by lines (None before the first); None when no more is to ask."""
         ...
 
     def parse(self, text: str, picture: PictureMap, thing: str = "", chances: Chances | None = None) -> Answer:

@@ -147,7 +147,7 @@ def _viable(digits: bytes, low: int, high: int) -> bool:
     if len(digits) > 1 and digits.startswith(b"0"):
         return False
     first = last = int(digits)
-    while first <= high and len(str(first)) <= len(str(high)):
+    while first <= high:
         if last >= low:
             return True
         if first == 0:

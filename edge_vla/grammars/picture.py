@@ -57,7 +57,7 @@ class PictureMap:
     @property
     def whole(self) -> bool:
         """Whether input and picture are the same in fractions of their sides."""
-        return self.scaled == self.canvas and self.offset == (0, 0)
+        return all(a == b for a, b in zip(self.scaled, self.canvas, strict=True)) and not any(self.offset)
 
     def to_original(self, x: float, y: float) -> tuple[float, float]:
         """A place of the input in the picture, both in pixels; outside of it where the input is padding."""
@@ -77,8 +77,9 @@ class PictureMap:
             (x_min, y_min), (x_max, y_max) = self.to_original(x_min * wide, y_min * high), self.to_original(x_max * wide, y_max * high)
             x_min, x_max, y_min, y_max = x_min / width, x_max / width, y_min / height, y_max / height
         inside = Box(max(0.0, y_min), max(0.0, x_min), min(1.0, y_max), min(1.0, x_max), box.label)
-        if not (inside.x_min < inside.x_max and inside.y_min < inside.y_max):  # true for nan as well
-            raise ParseError(f"want a box that shares some of the picture (0..1), got x {x_min:.4g}..{x_max:.4g}, y {y_min:.4g}..{y_max:.4g}")
+        finite = all(map(math.isfinite, (x_min, x_max, y_min, y_max)))  # a nan would come out of min and max as an edge
+        if not (finite and inside.x_min < inside.x_max and inside.y_min < inside.y_max):
+            raise ParseError(f"want a box with some of the picture (0..1), got x {x_min:.4g}..{x_max:.4g}, y {y_min:.4g}..{y_max:.4g}")
         return inside
 
     def box_to_input(self, box: Box) -> Box:

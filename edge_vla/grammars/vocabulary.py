@@ -55,7 +55,7 @@ class Vocabulary:
 
     def allowed(self, state: State) -> list[int]:
         """The rows that may follow, sorted. Raises ConfigError for a vocabulary that lacks what it takes."""
-        rows = [row for mark in state.symbols() if len(mark) > 1 for row in (self._mark(mark),)]
+        rows = [self._mark(symbol) for symbol in state.symbols() if len(symbol) > 1]
         rows += self._spelling(state)
         if state.may_end:
             rows += self.ends

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import pytest
 
 from edge_vla.drive import Seeing
 from edge_vla.errors import CameraError, EngineError
-from edge_vla.live import BLIND_NS, HANG_NS, READ_S, SeeLoop, SteerLoop
+from edge_vla.live import BLIND_NS, HANG_NS, READ_S, SeeLoop, SteerLoop, favoured
 from edge_vla.types import Frame, Pose, Reply
 
 MS, S = 1_000_000, 1_000_000_000
@@ -206,3 +207,15 @@ def test_a_long_stall_is_one_late_tick_not_a_burst(monkeypatch: pytest.MonkeyPat
     assert loop.wait() == 990 * MS
     assert loop.wait() == 0
     assert (clock.now_ns - 5 * S) // MS == 1020
+
+
+def test_steer_is_favoured_while_it_runs_and_its_threads_are_not() -> None:
+    before = os.sched_getscheduler(0)
+    inside: list[int] = []
+    with favoured() as granted:
+        thread = threading.Thread(target=lambda: inside.append(os.sched_getscheduler(0)))
+        thread.start()
+        thread.join()
+        assert (os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO) is granted
+    assert inside == [os.SCHED_OTHER]
+    assert os.sched_getscheduler(0) == before

@@ -42,6 +42,7 @@ class BaseRoboVLM(nn.Module):
     backbone: Any  # an nn.Module of the backbone's own kind
     tokenizer: Any
     name: ClassVar[str]  # as `model` in a configuration
+    grammar: ClassVar[str]  # of its answers about where a thing is, by name in `edge_vla.grammars`
     image_size: ClassVar[int]  # pixels a side, squashed
     image_mean: ClassVar[tuple[float, float, float]]
     image_std: ClassVar[tuple[float, float, float]]

@@ -44,6 +44,7 @@ class RoboFlamingo(BaseRoboVLM):
     """
 
     name = "flamingo"
+    grammar = "words"
     image_mean, image_std = CLIP_MEAN, CLIP_STD
     prompt = "<image>Question:{text} Short answer:"
     instruction = "<image>{text}<|endofchunk|><|endoftext|>"

@@ -28,6 +28,7 @@ class RoboKosMos(BaseRoboVLM):
     """
 
     name = "kosmos"
+    grammar = "kosmos"
     image_mean, image_std = CLIP_MEAN, CLIP_STD
     image_brackets = False
     prompt = "<grounding>{text}"

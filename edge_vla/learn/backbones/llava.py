@@ -28,6 +28,7 @@ class RoboLLaVA(BaseRoboVLM):
     """`vlm` names a folder in either layout; its config.json's model_type says which, `llava` or `llava_mpt`."""
 
     name = "llava"
+    grammar = "words"
     image_mean, image_std = CLIP_MEAN, CLIP_STD
     instruction = "{text}"
 

@@ -173,6 +173,11 @@ class RoboMoonDream(BaseRoboVLM):
     # -- questions in words, and places
 
     @property
+    def grammar(self) -> str:  # type: ignore[override]
+        """Layouts B and C have no coordinates."""
+        return "moondream" if self.backbone.region_model is not None else "words"
+
+    @property
     def prompt(self) -> str:  # type: ignore[override]
         """Of B and C, from the bos on; D's are token ids in its configuration."""
         if self.release.before(IMAGE_WORDS):

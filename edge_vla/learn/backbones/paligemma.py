@@ -20,6 +20,7 @@ class RoboPaligemma(BaseRoboVLM):
     """`vlm` names a folder in the Hub's PaliGemma layout. Embeddings come out of `word_embedding` already scaled by sqrt(hidden)."""
 
     name = "paligemma"
+    grammar = "paligemma"
     image_mean = image_std = HALF
     both_ways = True
     prompt = "{image}<bos>{text}\n"

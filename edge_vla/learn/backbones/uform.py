@@ -85,6 +85,7 @@ class RoboUform(BaseRoboVLM):
     """`vlm` names a folder in the Hub's UForm-Gen2 layout, with the tokenizer files of Qwen1.5-0.5B-Chat, which the Hub keeps apart."""
 
     name = "uform"
+    grammar = "words"
     image_mean, image_std = CLIP_MEAN, CLIP_STD
     prompt = (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n {image} {text}<|im_end|>\n<|im_start|>assistant\n"

@@ -36,6 +36,7 @@ class Cache:
 class QwenVL(RoboQwen):
     """A folder of the Hub's with `model_type: qwen`: config.json, weights, qwen.tiktoken. Chat or not, as generation_config.json says."""
 
+    grammar = "qwen_vl"
     instruction = "{text}"
 
     def _init_backbone(self) -> tuple[Any, nn.Module]:

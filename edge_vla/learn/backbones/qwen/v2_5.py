@@ -21,6 +21,7 @@ ENDS = ("<|im_end|>", "<|endoftext|>")
 class Qwen25VL(RoboQwen):
     """A folder of the Hub's with `model_type: qwen2_5_vl`. `image_size` of the configuration is a side in pixels, DEFAULT_SIZE without."""
 
+    grammar = "qwen2_5_vl"
     prompt = CHATML.format(picture="{image}")
     # RoboVLMs never had this model: the task as it has it for Qwen-VL, then the tokenizer's eos, before which ACT goes.
     instruction = "{text}<|im_end|>"
