@@ -31,7 +31,7 @@ def session(path: Path, threads: int) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as err:  # onnxruntime raises its own unrelated types, all of them derived from Exception alone
-        raise EngineError(f"{path}: {err}") from err
+        raise EngineError(f"{path}: {str(err).strip()}") from err
 
 
 def open_graph(bundle: Bundle, graph: Graph, threads: int) -> ort.InferenceSession:
@@ -55,7 +55,7 @@ def run(graph: ort.InferenceSession, feed: dict[str, NDArray[Any]]) -> list[Arra
     try:
         outputs: list[Array] = graph.run(None, feed)
     except Exception as err:  # as in `session`
-        raise EngineError(f"the graph failed: {err}") from err
+        raise EngineError(f"the graph failed: {str(err).strip()}") from err
     for told, values in zip(graph.get_outputs(), outputs, strict=True):
         if not np.isfinite(values).all():
             raise EngineError(f"the graph's output {told.name!r} is not finite")
