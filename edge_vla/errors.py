@@ -1,5 +1,8 @@
 """Every error this package raises on purpose. One root, so `run` can turn any of them into a stop and an exit code."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class EdgeVLAError(Exception):
     """Root of all errors raised on purpose; the message names the value and what is allowed."""
@@ -31,3 +34,9 @@ class BaseError(EdgeVLAError):
 
 class GuardError(EdgeVLAError):
     """The guard process died, latched a fault, or refused to arm."""
+
+
+def did_you_mean(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    """The end of a sentence that refuses `name`: "; did you mean 'cup'?", or nothing when no known one is near."""
+    near = get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
 
-from edge_vla.errors import ConfigError
+from edge_vla.errors import ConfigError, did_you_mean
 
 MAX_TARGET_CHARS = 64  # a thing's name, not an essay: it is pasted into a prompt
 
@@ -101,9 +101,8 @@ def require_known(target: str, known: Sequence[str], who: str) -> None:
     """Raise ConfigError, naming the nearest, for a thing that `who` cannot detect."""
     if target in known:
         return
-    near = get_close_matches(target, known, n=1, cutoff=0.8)  # an elephant is no plant
-    hint = f"; did you mean {near[0]!r}? It knows: " if near else "; it knows: "
-    raise ConfigError(f"{who} does not know {target!r}{hint}{', '.join(known)}")
+    hint = did_you_mean(target, known, cutoff=0.8)  # an elephant is no plant
+    raise ConfigError(f"{who} does not know {target!r}{f'{hint} It' if hint else '; it'} knows: {', '.join(known)}")
 
 
 def get_vlm_prompt(goal: Goal | str, target_object: str | None = None) -> str:

@@ -71,11 +71,11 @@ def _seen_through(point: tuple[float, float, int], look: Look, camera: CameraPos
 
 def clear_ahead(points: Points, heading_rad: float, reach_m: float) -> float:
     """How far (m) the robot's centre can drive in a lane of its width towards `heading_rad` before it touches, at most `reach_m`."""
-    return float(_clear(points, np.array([heading_rad]), reach_m)[0])
+    return float(clear_ways(points, np.array([heading_rad]), reach_m)[0])
 
 
-def _clear(points: Points, headings: NDArray[np.float64], reach_m: float) -> NDArray[np.float64]:
-    """`clear_ahead` of every heading."""
+def clear_ways(points: Points, headings: NDArray[np.float64], reach_m: float) -> NDArray[np.float64]:
+    """`clear_ahead` of every heading (rad) at once."""
     x, y = np.asarray(points, dtype=np.float64).reshape(-1, 2).T
     c, s, lane = np.cos(headings)[:, None], np.sin(headings)[:, None], BODY_M + MARGIN_M
     along, across = c * x + s * y, np.abs(c * y - s * x)
@@ -86,14 +86,14 @@ def _clear(points: Points, headings: NDArray[np.float64], reach_m: float) -> NDA
 
 def freer_side(points: Points) -> float:
     """+1 to turn left, -1 right: towards the side with more room."""
-    left, right = (sum(clear_ahead(points, side * angle, 3.0) for angle in (0.5, 1.0)) for side in (1, -1))
+    left, right = (clear_ways(points, side * np.array([0.5, 1.0]), 3.0).sum() for side in (1, -1))
     return 1.0 if left >= right else -1.0
 
 
 def best_heading(points: Points, wanted_rad: float, reach_m: float, widest_rad: float = 1.3) -> tuple[float, float]:
     """(heading, clear distance) nearest to `wanted_rad` whose lane is free for `reach_m`; else the freest for its turn."""
     headings = wanted_rad + widest_rad * np.arange(-13, 14) / 13
-    clear = _clear(points, headings, reach_m)
+    clear = clear_ways(points, headings, reach_m)
     score = 3.0 * clear / reach_m - np.abs(headings - wanted_rad) - 0.15 * np.abs(headings)
     best = int(np.argmax(score))
     return float(headings[best]), float(clear[best])

@@ -1,12 +1,12 @@
 """Score a fresh bundle on validation rooms and write its calibration and figures into the manifest."""
 
-import json
 import math
 from pathlib import Path
 
-from edge_vla.backends.bundle import MANIFEST, Bundle, Calibration
+from edge_vla.backends.bundle import Bundle, Calibration
 from edge_vla.learn.finder.score import calibrate, report, score
 from edge_vla.parts import make_engine
+from export.manifest import write_manifest
 
 FIGURES = ("iou", "iou_over_half", "recall", "false_boxes", "free_log_error")
 
@@ -16,7 +16,7 @@ def calibrate_bundle(folder: Path, views: Path, limit: int) -> dict[str, object]
     if not any(views.glob("*.npz")):
         raise SystemExit(f"{views} holds no labelled views to calibrate on: render some (make train-default), or pass --limit 0")
     manifest = Bundle(folder).manifest.model_copy(update={"calibration": Calibration()})
-    _write(folder, manifest.model_dump())
+    write_manifest(folder, manifest)
     found = score(make_engine(str(folder), threads=1, domain=manifest.domain), views, limit)
     figures = report(found)
     scale, shift = calibrate(found.confidence, found.right)
@@ -27,12 +27,6 @@ def calibrate_bundle(folder: Path, views: Path, limit: int) -> dict[str, object]
         | {f"validation_{name}": float(str(figures[name])) for name in FIGURES}
         | {"validation_questions": len(found.latency_s)}
     )
-    _write(folder, manifest.model_copy(update={"calibration": Calibration(scale=scale, shift=shift), "made": made}).model_dump())
+    write_manifest(folder, manifest.model_copy(update={"calibration": Calibration(scale=scale, shift=shift), "made": made}))
     Bundle(folder)
     return figures
-
-
-def _write(folder: Path, values: dict[str, object]) -> None:
-    part = folder / "manifest.part"
-    part.write_text(json.dumps(values, indent=1) + "\n")
-    part.rename(folder / MANIFEST)

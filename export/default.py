@@ -20,6 +20,7 @@ from edge_vla.learn.finder.model import IMAGE_TOKENS, Finder
 from edge_vla.sim.objects import CLASSES
 from export.calibrate import calibrate_bundle
 from export.graphs import StepGraph, VisionGraph
+from export.manifest import write_manifest
 from export.precision import halve_convolutions, quantise
 from export.reference import add_reference
 
@@ -184,7 +185,7 @@ def export_default(checkpoint: Path | None, out: Path, precision: str) -> Manife
         build_tokenizer().save(str(folder / "tokenizer.json"))
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
         manifest = manifest_of(finder, folder, precision, made | {"commit": commit, "torch": torch.__version__})
-        (folder / "manifest.json").write_text(json.dumps(manifest.model_dump(), indent=1) + "\n")
+        write_manifest(folder, manifest)
         add_reference(folder)
         manifest = Bundle(folder).manifest
         if out.exists():

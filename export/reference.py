@@ -1,7 +1,6 @@
 """Put reference answers into a bundle, asked of the bundle itself, and its latency on the machine that makes it."""
 
 import hashlib
-import json
 import os
 import platform
 from pathlib import Path
@@ -9,10 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from edge_vla.backends.bundle import MANIFEST, Bundle, Calibration
+from edge_vla.backends.bundle import Bundle, Calibration
 from edge_vla.backends.onnx import OnnxEngine
 from edge_vla.backends.reference import BINS, CONFIDENCE, Answer, Picture, Reference, difference, verify
 from edge_vla.types import Frame, Reply
+from export.manifest import write_manifest
 
 NAME = "reference.json"
 FRAMES = Path(__file__).resolve().parents[1] / "tests" / "golden" / "frames"  # two rooms that nothing is trained on
@@ -40,9 +40,7 @@ def add_reference(folder: Path) -> None:
         (folder / NAME).write_text(text)
         signed = manifest.sha256 | {NAME: hashlib.sha256(text.encode()).hexdigest()}
         changes |= {"reference": NAME, "sha256": signed}
-    part = folder / "manifest.part"
-    part.write_text(json.dumps(manifest.model_copy(update=changes).model_dump(), indent=1) + "\n")
-    part.rename(folder / MANIFEST)
+    write_manifest(folder, manifest.model_copy(update=changes))
     bundle = Bundle(folder)
     if reference:
         verify(OnnxEngine(bundle, THREADS), bundle)

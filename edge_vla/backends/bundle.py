@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_vla.backends.contract import LOC_BINS, contradiction
-from edge_vla.errors import ConfigError
+from edge_vla.errors import ConfigError, did_you_mean
 
 MANIFEST = "manifest.json"
 SCHEMA_VERSION = 1
@@ -139,8 +138,7 @@ class Bundle:
         """Raise ConfigError, with the list of what it knows, for a thing it was not trained on."""
         known = self.manifest.targets
         if thing not in known:
-            near = get_close_matches(thing, known, n=1, cutoff=0.6)
-            hint = f"; did you mean {near[0]!r}?" if near else "."
+            hint = did_you_mean(thing, known, cutoff=0.6) or "."
             raise ConfigError(f"engine {self.manifest.name!r} does not know {thing!r}{hint} It knows: {', '.join(known)}")
 
     def _check_files(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from edge_vla.behaviours.go import Way, go_to
 from edge_vla.behaviours.state import Inputs, Phase, Plan, State, halt, turn
 from edge_vla.geometry import to_odom
-from edge_vla.obstacles import clear_ahead, freer_side
+from edge_vla.obstacles import clear_ways, freer_side
 from edge_vla.types import ActionType, Pose, RobotAction
 
 FULL_TURN_RAD = 2 * math.pi
@@ -60,9 +60,9 @@ def explore(state: State, inputs: Inputs, plan: Plan) -> tuple[State, RobotActio
 def _next_place(state: State, pose: Pose) -> tuple[float, float] | None:
     """The reachable place farthest from all places searched so far; None when there is no way out of here."""
     points, best, best_score = state.obstacles.around(pose), None, 0.0
-    for k in range(24):
-        heading = FULL_TURN_RAD * k / 24
-        reach = min(LONGEST_M, clear_ahead(points, heading, 3.5) - CLEARANCE_M)
+    headings = FULL_TURN_RAD * np.arange(24) / 24
+    for heading, clear in zip(headings.tolist(), clear_ways(points, headings, 3.5).tolist(), strict=True):
+        reach = min(LONGEST_M, clear - CLEARANCE_M)
         if reach < 0.4:
             continue
         for share in (1.0, 0.6):

@@ -5,9 +5,7 @@ How a backbone is asked where a thing is, what it may answer and what that means
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-
-from edge_vla.errors import ConfigError
+from edge_vla.errors import ConfigError, did_you_mean
 from edge_vla.grammars.grammar import Answer, Ask, Chances, Columns, Grammar, Place, Point, bearing
 from edge_vla.grammars.kosmos import Kosmos
 from edge_vla.grammars.moondream import Moondream
@@ -30,7 +28,5 @@ GRAMMARS: dict[str, Grammar] = {one.name: one for one in _ALL}
 def grammar(name: str) -> Grammar:
     """The format of that name. Raises ConfigError with the nearest."""
     if name not in GRAMMARS:
-        near = get_close_matches(name, GRAMMARS, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"grammar {name!r}: want one of {', '.join(sorted(GRAMMARS))}{hint}")
+        raise ConfigError(f"grammar {name!r}: want one of {', '.join(sorted(GRAMMARS))}{did_you_mean(name, GRAMMARS)}")
     return GRAMMARS[name]

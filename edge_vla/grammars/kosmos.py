@@ -6,21 +6,20 @@ Places are those of transformers' `patch_index_to_coordinate`: cells' middles, o
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from edge_vla.errors import ParseError
 from edge_vla.goals import clean_target
-from edge_vla.grammars.grammar import Answer, Ask, Chances, Found, Span, blank, says_nothing, settle
+from edge_vla.grammars.grammar import Answer, Ask, Chances, Found, Span, settle
 from edge_vla.grammars.machine import Machine, Mark, Say, Values, spell, then
 from edge_vla.grammars.picture import PictureMap
-from edge_vla.grammars.tags import Piece, pieces
+from edge_vla.grammars.tags import Piece, TagReader
 from edge_vla.types import Box
 
 SIDE = 32  # cells
 CELLS = SIDE * SIDE
 MORE = "</delimiter_of_multi_objects/>"
-_CONTROL = ("<s>", "</s>", "<pad>", "<grounding>")
 
 
 class Kosmos:
@@ -39,11 +38,7 @@ class Kosmos:
         return Ask(f"<phrase> the {clean_target(thing)}</phrase>", Machine((then(0, "<object>"), near, far, more)))
 
     def parse(self, text: str, picture: PictureMap, thing: str = "", chances: Chances | None = None) -> Answer:
-        said = blank(text, _CONTROL)
-        reader = _Reader()
-        for piece in pieces(said):
-            reader.take(piece)
-        return settle(reader.finish(nothing=says_nothing(said)), text, picture, thing, chances)
+        return settle(_Reader().read(text), text, picture, thing, chances)
 
     def encode(self, boxes: Sequence[Box], picture: PictureMap) -> str:
         return "".join(_written(picture.box_to_input(box)) for box in boxes)
@@ -53,13 +48,16 @@ class Kosmos:
         return wide / width / SIDE, high / height / SIDE
 
 
-class _Reader:
-    """What may come next, by what came before; anything else refuses the reply."""
+class _Reader(TagReader):
+    control = ("<s>", "</s>", "<pad>", "<grounding>")
+    wanted: ClassVar[Mapping[str, str]] = {
+        "text": "<phrase> or <object>", "words": "</phrase>", "object": "<object> behind </phrase>",
+        "near": "<patch_index_NNNN>", "far": "a second <patch_index_NNNN>", "more": f"</object> or {MORE}",
+    }  # fmt: skip
+    missing = "<object> with a pair of <patch_index_NNNN>"
 
     def __init__(self) -> None:
-        self.found: list[Found] = []
-        self._want = "text"  # text, words (of a phrase), object, near, far, more
-        self._label = ""
+        super().__init__()
         self._near: tuple[int, Span] = (0, (0, 0))
 
     def take(self, piece: Piece) -> None:
@@ -83,14 +81,6 @@ class _Reader:
         else:
             raise self._refuse(text)
 
-    def finish(self, *, nothing: bool) -> list[Found]:
-        """Raises ParseError for a reply that is cut short, or that speaks of something else."""
-        if self._want != "text":
-            raise self._refuse("the end")
-        if not self.found and not nothing:
-            raise ParseError("want <object> with a pair of <patch_index_NNNN>, got words only")
-        return self.found
-
     def _patch(self, piece: Piece) -> None:
         digits = piece.text[13:-1]
         if not (len(digits) == 4 and digits.isascii() and digits.isdigit() and int(digits) < CELLS):
@@ -104,13 +94,6 @@ class _Reader:
             raise ParseError(f"want the second corner right of and below the first, got cells {near} and {cell} of rows of {SIDE}")
         self.found.append(Found(_box(near, cell), self._label, (first, span)))
         self._want = "more"
-
-    def _refuse(self, got: str) -> ParseError:
-        wanted = {
-            "text": "<phrase> or <object>", "words": "</phrase>", "object": "<object> behind </phrase>",
-            "near": "<patch_index_NNNN>", "far": "a second <patch_index_NNNN>", "more": f"</object> or {MORE}",
-        }  # fmt: skip
-        return ParseError(f"want {wanted[self._want]}, got {got.strip()[:60]!r}")
 
 
 def _box(near: int, far: int) -> Box:

@@ -7,20 +7,19 @@ most a thousandth. The model says 0..999; 1000, the outer edge, is what fine-tun
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from edge_vla.errors import ParseError
 from edge_vla.goals import clean_target
-from edge_vla.grammars.grammar import Answer, Ask, Chances, Found, Span, blank, check_box, says_nothing, settle
+from edge_vla.grammars.grammar import Answer, Ask, Chances, Found, Span, check_box, settle
 from edge_vla.grammars.machine import Machine, Say, Slot, Values, Whole, spell, then
 from edge_vla.grammars.picture import PictureMap
-from edge_vla.grammars.tags import Piece, pieces
+from edge_vla.grammars.tags import Piece, TagReader
 from edge_vla.types import Box
 
 SCALE = 1000
 MAX_INSIDE = 64  # characters between <box> and </box>
-_CONTROL = ("<|endoftext|>", "<|im_end|>", "<|im_start|>")
 _CORNERS = re.compile(r" *\( *([0-9]{1,4}) *, *([0-9]{1,4}) *\) *, *\( *([0-9]{1,4}) *, *([0-9]{1,4}) *\) *")
 
 
@@ -45,11 +44,7 @@ class QwenVL:
         return Ask(f'Output the bounding box of "{thing}".', Machine(slots))
 
     def parse(self, text: str, picture: PictureMap, thing: str = "", chances: Chances | None = None) -> Answer:
-        said = blank(text, _CONTROL)
-        reader = _Reader()
-        for piece in pieces(said):
-            reader.take(piece)
-        return settle(reader.finish(nothing=says_nothing(said)), text, picture, thing, chances)
+        return settle(_Reader().read(text), text, picture, thing, chances)
 
     def encode(self, boxes: Sequence[Box], picture: PictureMap) -> str:
         return "".join(_written(picture.box_to_input(box)) for box in boxes)
@@ -60,13 +55,13 @@ class QwenVL:
         return 2 / SCALE * wide / width, 2 / SCALE * high / height
 
 
-class _Reader:
-    """What may come next, by what came before; anything else refuses the reply."""
-
-    def __init__(self) -> None:
-        self.found: list[Found] = []
-        self._want = "text"  # text, words (of a ref), box, inside, end (of a box)
-        self._label = ""
+class _Reader(TagReader):
+    control = ("<|endoftext|>", "<|im_end|>", "<|im_start|>")
+    wanted: ClassVar[Mapping[str, str]] = {
+        "text": "<ref> or <box>", "words": "</ref>", "box": "<box> behind </ref>", "inside": "(x1,y1),(x2,y2) behind <box>",
+        "end": "</box>",
+    }  # fmt: skip
+    missing = "<box>(x1,y1),(x2,y2)</box>"
 
     def take(self, piece: Piece) -> None:
         """Raises ParseError."""
@@ -83,14 +78,6 @@ class _Reader:
             self._want = "text"
         else:
             raise self._refuse(text)
-
-    def finish(self, *, nothing: bool) -> list[Found]:
-        """Raises ParseError for a reply that is cut short, or that speaks of something else."""
-        if self._want != "text":
-            raise self._refuse("the end")
-        if not self.found and not nothing:
-            raise ParseError("want <box>(x1,y1),(x2,y2)</box>, got words only")
-        return self.found
 
     def _words(self, piece: Piece) -> None:
         if self._want == "words":
@@ -110,13 +97,6 @@ class _Reader:
         spans: tuple[Span, ...] = tuple((piece.start + match.start(k), piece.start + match.end(k)) for k in range(1, 5))
         self.found.append(Found(check_box(Box(y_min, x_min, y_max, x_max), (SCALE, SCALE)), self._label, spans))
         self._want = "end"
-
-    def _refuse(self, got: str) -> ParseError:
-        wanted = {
-            "text": "<ref> or <box>", "words": "</ref>", "box": "<box> behind </ref>", "inside": "(x1,y1),(x2,y2) behind <box>",
-            "end": "</box>",
-        }  # fmt: skip
-        return ParseError(f"want {wanted[self._want]}, got {got.strip()[:60]!r}")
 
 
 def _written(box: Box) -> str:

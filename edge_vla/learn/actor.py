@@ -12,6 +12,7 @@ from torch import Tensor
 
 from edge_vla.errors import ConfigError
 from edge_vla.layout import ActionSpace, History, Layout, Recipe, TokenSource, lay_out
+from edge_vla.learn.losses import GRIPPER_RATIO, IGNORED, LossRatios, total_loss
 from edge_vla.learn.media import apart, beside, marked
 from edge_vla.learn.sequence import Parts, assemble, read_out
 from edge_vla.learn.trainable import resting
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from edge_vla.learn.backbones.base import BaseRoboVLM
 
 Batch = Mapping[str, Any]
-IGNORED = -100  # a label that is none
 
 
 def losses(model: BaseRoboVLM, vision: Tensor, text: Tensor, text_mask: Tensor | None, batch: Batch) -> dict[str, Any]:
@@ -32,9 +32,9 @@ def losses(model: BaseRoboVLM, vision: Tensor, text: Tensor, text_mask: Tensor |
     else:
         tokens = read(model, vision, text, text_mask, batch)
         found = head.loss(head(tokens), batch.get("action_labels"), batch.get("action_mask"))
-    weights = {"loss_gripper": float(model.configs.get("arm_gripper_loss_ratio", 0.01))}
-    parts = [weights.get(name, 1.0) * value for name, value in found.items() if name.startswith("loss_")]
-    return {f"{name}_act": value for name, value in found.items()} | {"loss": sum(parts[1:], parts[0]) if parts else None}
+    ratios = LossRatios(arm_gripper_loss_ratio=float(model.configs.get("arm_gripper_loss_ratio", GRIPPER_RATIO)))
+    taught = any(isinstance(value, Tensor) for value in found.values())  # without labels there is nothing to join
+    return {f"{name}_act": value for name, value in found.items()} | {"loss": total_loss(found, ratios) if taught else None}
 
 
 def act(model: BaseRoboVLM, vision: Tensor, text: Tensor, text_mask: Tensor | None, batch: Batch) -> Any:
@@ -122,10 +122,10 @@ def _parts(model: BaseRoboVLM, text: Tensor, image: Tensor | None, hand: Tensor 
 def _mask_and_positions(model: BaseRoboVLM, layout: Layout, recipe: Recipe) -> tuple[Tensor, Tensor]:
     """The reference counts pads as positions; with ours an answer does not depend on how long the longest text was."""
     counted = replace(layout, mask=np.ones_like(layout.mask)) if recipe.reference_padding else layout
-    return torch.from_numpy(layout.mask).to(model.device), _positions(model, counted)
+    return torch.from_numpy(layout.mask).to(model.device), positions_of(model, counted)
 
 
-def _positions(model: BaseRoboVLM, layout: Layout) -> Tensor:
+def positions_of(model: BaseRoboVLM, layout: Layout) -> Tensor:
     """Position ids as the language model takes them: (rows, n), or (3, rows, n) where it numbers images in two dimensions."""
     return torch.from_numpy(layout.positions(model.position_grid)).to(model.device)
 
@@ -151,16 +151,26 @@ def _discrete(model: BaseRoboVLM, vision: Tensor, batch: Batch) -> tuple[Tensor,
     seen = torch.from_numpy(layout.mask).to(ids.device)
     embeddings, spread, seen = (t.unflatten(0, (rows, window)).flatten(1, 2) for t in (embeddings, spread, seen))
     window_long = {name: getattr(layout, name).reshape(rows, -1) for name in ("source", "index", "mask")}
-    positions = _positions(model, replace(layout, **window_long))
+    positions = positions_of(model, replace(layout, **window_long))
     return model.logits(model.run_text(embeddings, seen, positions, **extra).hidden), spread, seen
 
 
 def _read_ids(model: BaseRoboVLM, ids: Tensor, mask: Tensor, vision: Tensor, batch: Batch) -> tuple[Tensor, Layout, dict[str, Any]]:
-    """Embeddings and layout of one sequence a frame, images second as everywhere, and what the language model wants besides."""
-    image, hand, latents = apart(model, *_cameras(model, vision, batch.get("vision_gripper")))
+    """One sequence a frame, images second as everywhere."""
+    return read_words(model, ids, mask, _cameras(model, vision, batch.get("vision_gripper")), bos=True)
+
+
+def read_words(
+    model: BaseRoboVLM, ids: Tensor, mask: Tensor, cameras: tuple[Tensor | None, Tensor | None], *, bos: bool, lead: int | None = None
+) -> tuple[Tensor, Layout, dict[str, Any]]:
+    """Embeddings and layout of words (rows, n) with a picture each, without an action, and what the language model wants besides.
+
+    `cameras` are the features of main and hand camera (b, window, tokens, d), b times window being the rows.
+    """
+    image, hand, latents = apart(model, *cameras)
     recipe = Recipe(
-        bos=True, eos=False, image_tokens=image.shape[2] if image is not None else 0, hand_tokens=0 if hand is None else hand.shape[2],
-        action_space=ActionSpace.DISCRETE, image_brackets=model.image_brackets,
+        bos=bos, eos=False, image_tokens=0 if image is None else image.shape[2], hand_tokens=0 if hand is None else hand.shape[2],
+        action_space=ActionSpace.DISCRETE, image_brackets=model.image_brackets, lead=lead,
     )  # fmt: skip
     layout = lay_out(mask.cpu().numpy(), recipe)
     start, end = model.brackets(len(ids))
@@ -177,7 +187,7 @@ def _spell(model: BaseRoboVLM, vision: Tensor, text: Tensor, text_mask: Tensor |
     text, mask = marked(model, (text, None), (mask, True))
     embeddings, layout, extra = _read_ids(model, text, mask, vision[:, -1:], newest)
     seen = torch.from_numpy(layout.mask).to(text.device)
-    positions = _positions(model, layout)
+    positions = positions_of(model, layout)
     out = model.run_text(embeddings, seen, positions, keep=True, **extra)
     last = positions.reshape(-1, *seen.shape).amax((0, 2))
     rows = torch.arange(len(text), device=text.device)

@@ -1,6 +1,27 @@
 """The published models behind the backbones, and what was and was not checked of each. Data only."""
 
-from edge_vla.learn.cards import Card, Facts
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One published model of a backbone. `parameters` were counted on torch's meta device from the published shapes."""
+
+    backbone: str  # of BACKBONES
+    model: str
+    parameters: int
+    image_px: int
+    image_tokens: int  # in the sequence, of one picture
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was checked of a backbone, and what was not."""
+
+    checked: tuple[str, ...]
+    unproved: tuple[str, ...] = field(default=())
+
 
 CARDS = (
     Card("RoboPaligemma", "PaliGemma 3B pt-224", 2_923_466_480, 224, 256),

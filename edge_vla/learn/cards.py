@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from edge_vla.learn.backbones import BACKBONES
+from edge_vla.learn.card_facts import CARDS, FACTS, Card, Facts
 
 GIB = 2**30
 BYTES = {"fp16": 2.0, "int8": 1.0, "int4": 0.5 + 2 / 32}  # of a weight; int4 in blocks of 32 with a half-precision scale each
-
-
-@dataclass(frozen=True, slots=True)
-class Card:
-    """One published model of a backbone. `parameters` were counted on torch's meta device from the published shapes."""
-
-    backbone: str  # of BACKBONES
-    model: str
-    parameters: int
-    image_px: int
-    image_tokens: int  # in the sequence, of one picture
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What was checked of a backbone, and what was not."""
-
-    checked: tuple[str, ...]
-    unproved: tuple[str, ...] = field(default=())
 
 
 INTRODUCTION = (
@@ -78,8 +57,6 @@ def page(cards: tuple[Card, ...], facts: dict[str, Facts]) -> str:
 
 
 def main() -> None:
-    from edge_vla.learn.card_facts import CARDS, FACTS
-
     print(page(CARDS, FACTS), end="")
 
 

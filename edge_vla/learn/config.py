@@ -7,13 +7,12 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from edge_vla.errors import ConfigError
+from edge_vla.errors import ConfigError, did_you_mean
 from edge_vla.layout import ActionSpace, History, TokenSource
 from edge_vla.learn.backbones import BACKBONES
 from edge_vla.learn.heads import HEADS
@@ -183,8 +182,7 @@ def _problems(config: Config) -> Iterator[str]:
 
 def _problem(key: str, value: object, want: Want | None, known: list[str]) -> Iterator[str]:
     if want is None:
-        near = get_close_matches(key, known, n=1, cutoff=0.6)
-        yield f"unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+        yield f"unknown key {key!r}{did_you_mean(key, known, cutoff=0.6)}"
     elif value is None:
         return
     elif isinstance(want, tuple):

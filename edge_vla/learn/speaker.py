@@ -8,9 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edge_vla.layout import ActionSpace, Recipe, lay_out
-from edge_vla.learn.media import apart, beside
-from edge_vla.learn.sequence import Parts, assemble
+from edge_vla.learn.actor import positions_of, read_words
 from edge_vla.learn.trainable import resting
 
 if TYPE_CHECKING:
@@ -29,18 +27,11 @@ def answer_ids(model: BaseRoboVLM, question: str, rgb: NDArray[np.uint8], max_ne
     ids = torch.tensor([model.question_ids(question)], device=model.device)
     dtype = next(model.backbone.parameters()).dtype
     features = model.encode_images(model.question_picture(rgb)[None].to(model.device, dtype))
-    image, _, latents = apart(model, features, None)
-    start, end = model.brackets(1)
-    recipe = Recipe(
-        bos=model.tokenizer.bos_token is not None, eos=False, image_tokens=0 if image is None else image.shape[2],
-        action_space=ActionSpace.DISCRETE, image_brackets=model.image_brackets, lead=model.question_lead(),
-    )  # fmt: skip
-    layout = lay_out(np.ones(ids.shape, bool), recipe)
-    picture = None if image is None else image[:, 0]
-    embeddings = assemble(layout, Parts(model.word_embedding(ids), picture, image_start=start, image_end=end))
+    bos = model.tokenizer.bos_token is not None
+    words = torch.ones_like(ids, dtype=torch.bool)
+    embeddings, layout, extra = read_words(model, ids, words, (features, None), bos=bos, lead=model.question_lead())
     mask = torch.ones(embeddings.shape[:2], dtype=torch.bool, device=model.device)
-    positions = torch.from_numpy(layout.positions(model.position_grid)).to(model.device)
-    extra = beside(model, latents, ids, layout)
+    positions = positions_of(model, layout)
     out = model.run_text(embeddings, mask, positions, keep=True, both_ways=model.both_ways, **extra)
     last = positions.amax()
     said: list[int] = []

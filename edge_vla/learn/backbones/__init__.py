@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from edge_vla.errors import ConfigError
+from edge_vla.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     from edge_vla.learn.backbones.base import BaseRoboVLM
@@ -26,8 +25,6 @@ BACKBONES = {
 def backbone_class(name: str) -> type[BaseRoboVLM]:
     """The class of a backbone. Raises ConfigError with the nearest name for an unknown one."""
     if name not in BACKBONES:
-        near = get_close_matches(name, BACKBONES, n=1, cutoff=0.5)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ConfigError(f"robovlm_name {name!r}: want one of {', '.join(BACKBONES)}{hint}")
+        raise ConfigError(f"robovlm_name {name!r}: want one of {', '.join(BACKBONES)}{did_you_mean(name, BACKBONES)}")
     found: type[BaseRoboVLM] = getattr(import_module(f"{__name__}.{BACKBONES[name]}"), name)
     return found

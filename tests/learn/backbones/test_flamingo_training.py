@@ -13,6 +13,7 @@ from edge_vla.learn.backbones.flamingo import RoboFlamingo
 from edge_vla.learn.backbones.flamingo_layers import Look
 from edge_vla.learn.media import Media
 from edge_vla.learn.sequence import attention
+from tests.learn.backbones.lesson import learners, teach, walk
 from tests.learn.backbones.tiny_flamingo import KINDS, PIXELS, write_flamingo
 
 HEAD = {
@@ -83,22 +84,14 @@ def test_what_learns(folders: dict[str, dict[str, Any]], setup: dict[str, Any], 
 def test_the_loss_falls_and_steps_equal_windows(folders: dict[str, dict[str, Any]], kind: str) -> None:
     model = build(folders[kind], {"train_text_embedding": True}).train()
     given = batch(model)
-    teacher = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 3e-3)
     gates = [p.detach().clone() for name, p in model.named_parameters() if name.endswith("_gate")]
-    found = []
-    for _ in range(20):
-        teacher.zero_grad()
-        loss: Tensor = model(**given)["loss"]
-        loss.backward()
-        teacher.step()
-        found.append(float(loss.detach()))
+    found = teach(model, torch.optim.Adam(learners(model), 3e-3), **given)
     assert found[-1] < 0.5 * found[0]
     assert all((a - b).abs() > 0 for a, b in zip(gates, (p for n, p in model.named_parameters() if n.endswith("_gate")), strict=True))
     model.eval()
     window = model.inference(given["vision_x"], given["lang_x"], given["attention_mask"])["action"]
-    model.act_head.reset()
-    for t in range(2):
-        step = model.inference(given["vision_x"][:, t : t + 1], given["lang_x"], given["attention_mask"])["action"]
+    text = {key: given[key] for key in ("lang_x", "attention_mask")}
+    for t, step in enumerate(walk(model, given["vision_x"], **text)):
         for one, whole in zip(step, window, strict=True):
             torch.testing.assert_close(one[:, 0], whole[:, t], atol=1e-5, rtol=1e-5)
 

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from edge_vla.errors import ConfigError
 from edge_vla.learn.backbones import BACKBONES
 from edge_vla.learn.backbones.base import BaseRoboVLM
 from edge_vla.learn.build import build_policy
+from tests.learn.backbones.lesson import learners, teach, walk
 from tests.learn.backbones.tiny_flamingo import write_flamingo
 from tests.learn.backbones.tiny_moondream import write_moondream
 from tests.learn.backbones.tiny_qwen import V2_5_SIZE, write_qwen25
 from tests.learn.backbones.tiny_uform import write_uform
 
-WINDOW, CHUNK, DIM, STEPS = 3, 2, 4, 20
+WINDOW, CHUNK, DIM = 3, 2, 4
 HISTORIES = {
     "FCDecoder": ("post", "pre", "video"),
     "LSTMDecoder": ("post", "pre"),
@@ -104,18 +104,6 @@ def labelled(model: BaseRoboVLM, given: Config, head: str, history: str) -> Conf
     return given | {"instr_and_action_ids": ids, "instr_and_action_labels": labels, "instr_and_action_mask": seen}
 
 
-def learn(model: BaseRoboVLM, given: Config) -> list[float]:
-    optimiser = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=3e-3)
-    losses = []
-    for _ in range(STEPS):
-        loss: Tensor = model(**given)["loss"]
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(float(loss.detach()))
-    return losses
-
-
 @pytest.mark.parametrize(("name", "head", "history"), CASES)
 def test_it_learns_and_acts(tiny: Callable[[str], Config], name: str, head: str, history: str) -> None:
     if (name, history) == ("RoboFlamingo", "video"):  # frames inside one media mark have no order
@@ -124,7 +112,8 @@ def test_it_learns_and_acts(tiny: Callable[[str], Config], name: str, head: str,
         return
     model = make(tiny(name), name, head, history)
     given = batch(model)
-    losses = learn(model.train(), labelled(model, given, head, history))
+    optimiser = torch.optim.AdamW(learners(model), lr=3e-3)
+    losses = teach(model.train(), optimiser, **labelled(model, given, head, history))
     assert losses[-1] < 0.8 * losses[0], losses
     model.eval()
     if head == "DiscreteDecoder":
@@ -143,7 +132,5 @@ def frame_by_frame(model: BaseRoboVLM, given: Config, history: str) -> None:
     assert torch.isfinite(whole).all()
     assert (whole - model.inference(**(given | {"vision_x": given["vision_x"].flip(1)}))["action"][0]).abs().max() > 1e-6, "it is blind"
     if history == "post":
-        assert model.act_head is not None
-        model.act_head.reset()
-        steps = [model.inference(**(given | {"vision_x": given["vision_x"][:, k : k + 1]}))["action"][0] for k in range(WINDOW)]
+        steps = [arm for arm, _ in walk(model, **given)]
         torch.testing.assert_close(torch.cat(steps, 1), whole, atol=1e-5, rtol=1e-5)

@@ -13,6 +13,7 @@ import torch.nn.functional as fn
 from torch import Tensor
 
 from edge_vla.learn.backbones.moondream import RoboMoonDream
+from tests.learn.backbones.lesson import learners, teach, walk
 from tests.learn.backbones.tiny_moondream import (
     CROP,
     PATCH,
@@ -156,21 +157,12 @@ def test_a_policy_learns_and_walks_as_it_reads_windows(folders: dict[str, Path],
     images, ids = torch.randn(2, 3, 3, CROP, CROP), torch.randint(10, 200, (2, 5))
     mask = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
     labels = torch.rand(2, 3, 2, 3), torch.randint(0, 2, (2, 3, 2)).float()
-    optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-3)
-    losses = []
-    for _ in range(20):
-        loss = model(images, ids, mask, action_labels=labels)["loss"]
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(float(loss.detach()))
+    given = {"lang_x": ids, "attention_mask": mask}
+    losses = teach(model, torch.optim.Adam(learners(model), 1e-3), vision_x=images, action_labels=labels, **given)
     assert losses[-1] < 0.7 * losses[0], losses
     model.eval()
     window = model.inference(images, ids, mask)["action"]
-    head = model.act_head
-    assert head is not None
-    head.reset()
-    steps = [model.inference(images[:, k : k + 1], ids, mask)["action"] for k in range(3)]
+    steps = walk(model, images, **given)
     for whole, last in zip(window, steps[-1], strict=True):
         torch.testing.assert_close(last[:, -1], whole[:, -1], atol=1e-5, rtol=1e-5)
 

@@ -16,6 +16,7 @@ from PIL import Image
 from edge_vla.errors import ConfigError
 from edge_vla.learn import actor
 from edge_vla.learn.backbones.paligemma import RoboPaligemma
+from tests.learn.backbones.lesson import learners, teach, walk
 
 Configs = Callable[..., dict[str, Any]]
 Writer = Callable[..., Path]
@@ -197,18 +198,10 @@ def test_twenty_steps_lower_the_loss_and_steps_give_what_a_window_gives(configs:
     model = loaded(configs, folder, train_setup={"train_vision": True, "train_text_embedding": True, "gradient_checkpointing": True})
     images, ids = torch.randn(2, 2, 3, 28, 28), torch.randint(5, 40, (2, 5))
     labels = (torch.tensor([0.4, -0.4])[:, None, None, None].expand(2, 2, 2, 3), torch.ones(2, 2, 2))
-    optimizer = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 2e-3)
     model.train()
-    seen = []
-    for _ in range(20):
-        optimizer.zero_grad()
-        loss = model(images, ids, action_labels=labels)["loss"]
-        loss.backward()
-        optimizer.step()
-        seen.append(loss.item())
+    seen = teach(model, torch.optim.Adam(learners(model), 2e-3), vision_x=images, lang_x=ids, action_labels=labels)
     assert np.mean(seen[-3:]) < 0.7 * np.mean(seen[:3])
     model.eval()
     window = model.inference(images, ids)["action"][0]
-    model.act_head.reset()
-    steps = [model.inference(images[:, k : k + 1], ids)["action"][0] for k in range(2)]
+    steps = [arm for arm, _ in walk(model, images, lang_x=ids)]
     torch.testing.assert_close(torch.cat(steps, 1), window, **CLOSE)

@@ -17,6 +17,7 @@ from edge_vla.learn.backbones.qwen.v1 import QwenVL
 from edge_vla.learn.backbones.qwen.v2_5 import Qwen25VL
 from edge_vla.learn.speaker import answer_ids
 from edge_vla.learn.trainable import linear_names
+from tests.learn.backbones.lesson import learners, teach, walk
 from tests.learn.backbones.tiny_qwen import policy, ranks, write_qwen25, write_qwen_v1
 
 WRITERS: dict[str, Callable[..., Path]] = {"v1": write_qwen_v1, "v2_5": write_qwen25}
@@ -118,14 +119,7 @@ def test_the_loss_falls(folder: Path) -> None:
     torch.manual_seed(0)
     robot = RoboQwen(policy(folder)).train()
     given = batch(robot)
-    optimiser = torch.optim.Adam([p for p in robot.parameters() if p.requires_grad], 3e-3)
-    seen = []
-    for _ in range(20):
-        optimiser.zero_grad()
-        value = loss(robot, given)
-        value.backward()
-        optimiser.step()
-        seen.append(value.item())
+    seen = teach(robot, torch.optim.Adam(learners(robot), 3e-3), **given)
     assert seen[-1] < 0.8 * seen[0]
     assert robot.action_token.abs().max() > 0
 
@@ -138,9 +132,7 @@ def test_a_frame_at_a_time_acts_as_the_window(folder: Path) -> None:
     given = batch(robot)
     text = (given["lang_x"], given["attention_mask"])
     arm, gripper = robot.inference(given["vision_x"], *text)["action"]
-    robot.act_head.reset()
-    for k in range(3):
-        now = robot.inference(given["vision_x"][:, k : k + 1], *text)["action"]
+    for k, now in enumerate(walk(robot, given["vision_x"], lang_x=text[0], attention_mask=text[1])):
         torch.testing.assert_close(now[0][:, -1], arm[:, k], rtol=0, atol=1e-5)
         torch.testing.assert_close(now[1][:, -1], gripper[:, k], rtol=0, atol=1e-5)
     assert (arm[:, 0] - arm[:, 2]).abs().max() > 1e-4
