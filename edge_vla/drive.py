@@ -127,10 +127,9 @@ class Steering:
         """Clear way ahead as of capture: what is clear now plus what has been driven since."""
         if look.free_distance_m is None:
             return None
-        track, obstacles = self.state.track, self.state.obstacles
-        if track is not None:
-            obstacles = obstacles.without(track.x_m, track.y_m, max(0.25, track.half_width_m + 0.2))
-        return clear_ahead(obstacles.around(pose), 0.0, CLEAR_M) + self.guard.poses.since(look.t_capture_ns)[1]
+        track = self.state.track
+        target = None if track is None else (track.x_m, track.y_m, max(0.25, track.half_width_m + 0.2))
+        return clear_ahead(self.state.obstacles.around(pose, target=target), 0.0, CLEAR_M) + self.guard.poses.since(look.t_capture_ns)[1]
 
 
 def pose_at(poses: PoseHistory, t_ns: int) -> Pose | None:

@@ -3,6 +3,9 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_vla.types import Box, Pose
 
 HORIZON_RAD = math.radians(1.5)  # a ray flatter than this meets the floor too far away to mean anything
@@ -27,13 +30,16 @@ class CameraPose:
         """Bearing of each of `columns` equal image columns, left to right."""
         return [self.bearing((k + 0.5) / columns) for k in range(columns)]
 
-    def column(self, x_m: float, y_m: float, columns: int) -> float | None:
-        """Which of `columns` equal image columns shows a point of the robot's frame: k at the middle of column k, None out of view."""
-        ahead = x_m - self.forward_m
-        if ahead <= 0:
-            return None
-        place = (0.5 - y_m / ahead / (2 * math.tan(self.hfov_rad / 2))) * columns - 0.5
-        return place if 0 <= place <= columns - 1 else None
+    def columns(self, points: NDArray[np.float64], columns: int) -> NDArray[np.float64]:
+        """(n,): which of `columns` equal image columns shows each point (n, 2) of the robot's frame; nan out of view.
+
+        k is the middle of column k.
+        """
+        ahead = points[:, 0] - self.forward_m
+        ahead = np.where(ahead > 0, ahead, math.nan)
+        place = (0.5 - points[:, 1] / ahead / (2 * math.tan(self.hfov_rad / 2))) * columns - 0.5
+        shown: NDArray[np.float64] = np.where((place >= 0) & (place <= columns - 1), place, math.nan)
+        return shown
 
     def floor_point(self, x_fraction: float, y_fraction: float) -> tuple[float, float]:
         """Where the ray through an image point meets the floor, (x, y) m in the robot's frame, at most FARTHEST_M away."""

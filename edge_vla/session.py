@@ -21,7 +21,7 @@ from edge_vla.errors import GuardError
 from edge_vla.goals import GOALS, Goal
 from edge_vla.guard.client import GuardProcess
 from edge_vla.guard.settings import GuardSettings
-from edge_vla.live import SeeLoop, Seen, SteerLoop, favoured
+from edge_vla.live import SeeLoop, Seen, SteerLoop, favoured, swept
 from edge_vla.parts import ORACLE, make_camera, make_frame_rules, truth_of
 from edge_vla.pilot import time_over
 from edge_vla.record import Recorder, Stages
@@ -148,6 +148,7 @@ class Session:
 
     def _drive(self, engine: Engine, camera: Camera, guard: GuardProcess, recorder: Recorder) -> Summary:
         request, profile = self.request, self.request.profile
+        self._stack.enter_context(swept())
         seeing = Seeing(engine, request.plan, guard.poses.at)
         steering, rules = Steering(guard, request.plan, profile.limits.ttl_ms), make_frame_rules(profile.camera)
         see = SeeLoop(camera, seeing, rules.judge, steering.driven)

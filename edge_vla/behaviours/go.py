@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edge_vla.behaviours.state import Inputs, Plan, State, drive_speed, turn, turn_speed
 from edge_vla.geometry import to_robot
-from edge_vla.obstacles import BODY_M, MARGIN_M, Obstacles, best_heading, clear_ahead
+from edge_vla.obstacles import BODY_M, MARGIN_M, best_heading, clear_ahead
 from edge_vla.types import ActionType, RobotAction
 
 TURN_FIRST_RAD = 0.5  # beyond this, turn on the spot before driving
@@ -39,8 +39,7 @@ def go_to(state: State, inputs: Inputs, plan: Plan, way: Way) -> RobotAction:
     x, y = to_robot(pose, *way.point)
     away, bearing = math.hypot(x, y), math.atan2(y, x)
     left_m = max(0.0, away - way.stop_m)
-    obstacles: Obstacles = state.obstacles.without(*way.point, way.ignore_m) if way.ignore_m > 0 else state.obstacles
-    points = obstacles.around(pose, FURTHEST_M)
+    points = state.obstacles.around(pose, FURTHEST_M, target=(*way.point, way.ignore_m) if way.ignore_m > 0 else None)
     heading, clear = best_heading(points, bearing, max(0.35, min(left_m + 0.25, REACH_M)))
     if abs(heading) > TURN_FIRST_RAD or clear < BODY_M + 0.02:
         rate = STEER_GAIN * heading if abs(heading) > 0.05 else (0.5 if bearing >= 0 else -0.5)

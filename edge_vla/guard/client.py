@@ -17,7 +17,7 @@ from edge_vla.guard.link import Command, Kind, Refused, Status
 from edge_vla.guard.odometry import PoseHistory
 from edge_vla.guard.settings import GuardSettings
 from edge_vla.guard.system import EXIT_REFUSED, EXIT_STILL, drain
-from edge_vla.guard.types import STILL, Twist
+from edge_vla.guard.types import STILL, Pose, Twist
 
 TTL_MS = 150  # DESIGN §4
 START_S = 10.0  # a Jetson under load starts Python in one or two
@@ -97,17 +97,27 @@ class GuardClient:
         return self._say(Command(self._session, 0, Kind.BYE))
 
     def poll(self) -> Status | None:
-        """Take in every status that has arrived and return the newest known one."""
-        for data in self._wire.pull():
+        """Take in the newest status that has arrived, older ones as far as they hold poses it no longer does; return the newest known."""
+        taken: list[Status] = []
+        for data in reversed(self._wire.pull()):
             try:
-                status = Status.unpack(data)
+                taken.append(Status.unpack(data))
             except Refused:
                 self.unread += 1
                 continue
+            if self._goes_on(taken[-1].poses):
+                break
+        for status in reversed(taken):
             for pose in status.poses:
                 self.poses.add(pose)
-            self.status = status
+        if taken:
+            self.status = taken[0]
         return self.status
+
+    def _goes_on(self, poses: tuple[Pose, ...]) -> bool:
+        """Whether these follow what is known without a gap: the oldest of them is known already."""
+        newest = self.poses.newest
+        return not poses or (newest is not None and poses[0].t_ns <= newest.t_ns)
 
     def _say(self, command: Command) -> bool:
         """Number and stamp a command, and send it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_vla.errors import UnsafeCommand
+from edge_vla.guard.link import MAX_POSES, Status
 from edge_vla.guard.state import FaultCode, GuardState, Refusal
 from edge_vla.guard.types import STILL, Twist
 
@@ -112,6 +113,23 @@ def test_the_client_counts_statuses_it_cannot_read(bench) -> None:
     bench.local._mailbox.to_worker.append(b"noise")
     assert bench.local.poll() is not None
     assert bench.local.unread == 1
+
+
+def test_a_client_that_slept_misses_no_pose(bench) -> None:
+    """Statuses overlap in their poses: of many only as many are read as the newest no longer covers."""
+    bench.moving()
+    bench.local.poll()
+    mailbox = bench.local._mailbox.to_worker
+    known = bench.local.poses.newest
+    bench.run(3 * MAX_POSES * 50)  # a report every 50 ms
+    waiting = list(mailbox)
+    spoken = [pose for data in waiting for pose in Status.unpack(data).poses]
+    mailbox.insert(0, b"noise")  # older than anything of interest
+    bench.local.poll()
+    assert len({pose.t_ns for pose in spoken}) > 2 * MAX_POSES
+    assert {pose.t_ns for pose in spoken} <= set(bench.local.poses._times)
+    assert bench.local.status == Status.unpack(waiting[-1])
+    assert known.t_ns < bench.local.poses.newest.t_ns
 
 
 def test_events_tell_the_story(bench) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 
 from edge_vla.drive import Seeing
 from edge_vla.errors import CameraError, EngineError
-from edge_vla.live import BLIND_NS, HANG_NS, READ_S, SeeLoop, SteerLoop, favoured
+from edge_vla.live import BLIND_NS, HANG_NS, READ_S, SWEEP_TICKS, SeeLoop, SteerLoop, favoured, swept
 from edge_vla.types import Frame, Pose, Reply
 
 MS, S = 1_000_000, 1_000_000_000
@@ -219,3 +221,28 @@ def test_steer_is_favoured_while_it_runs_and_its_threads_are_not() -> None:
         assert (os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO) is granted
     assert inside == [os.SCHED_OTHER]
     assert os.sched_getscheduler(0) == before
+
+
+def test_garbage_is_searched_for_between_ticks_and_never_in_one() -> None:
+    """A cycle dies in the thirtieth wait, however much was allocated before it; what was there before is left alone."""
+    loop, alive = SteerLoop(None, None, 1_000_000), []  # type: ignore[arg-type]
+
+    def cycle() -> weakref.ref[Cell]:
+        cell = Cell()
+        cell.other = cell
+        return weakref.ref(cell)
+
+    class Cell:
+        other: Cell
+
+    with swept():
+        assert gc.get_freeze_count() > 1000
+        cell = cycle()
+        for _ in range(SWEEP_TICKS):
+            alive.append(cell() is not None)
+            _ = [[] for _ in range(10_000)]
+            loop.wait()
+        assert cell() is None
+    assert alive == [True] * SWEEP_TICKS
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0

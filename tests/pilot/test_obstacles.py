@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_vla.geometry import CameraPose
-from edge_vla.obstacles import Obstacles, best_heading, clear_ahead
+from edge_vla.geometry import CameraPose, to_odom, to_robot
+from edge_vla.obstacles import BEYOND_M, CELL_M, DOUBT_NS, FAR_M, FORGET_NS, Obstacles, best_heading, clear_ahead
 from edge_vla.types import Look, Pose
 
 FAR = 4.0
@@ -88,9 +88,10 @@ def test_a_thin_leg_between_two_columns_is_not_forgotten_at_once(make_look: Look
 
 def test_without_a_target_and_around_a_pose() -> None:
     obstacles = Obstacles(((1.0, 0.0, 0), (1.0, 0.5, 0), (3.0, 1.0, 0)))
-    assert obstacles.without(1.0, 0.1, 0.4).points == ((3.0, 1.0, 0),)
-    assert obstacles.without(1.0, 0.1, 0.3).points == ((1.0, 0.5, 0), (3.0, 1.0, 0))
     pose = Pose(0, 1.0, -1.0, math.pi / 2)
+    assert obstacles.around(pose, target=(1.0, 0.1, 0.41)).tolist() == [pytest.approx((2.0, -2.0))]
+    assert obstacles.around(pose, target=(1.0, 0.1, 0.3)).tolist() == [pytest.approx((1.5, 0.0)), pytest.approx((2.0, -2.0))]
+    assert obstacles.around(pose, 1.6, target=(1.0, 0.1, 0.3)).tolist() == [pytest.approx((1.5, 0.0))]
     assert obstacles.around(pose).tolist() == [pytest.approx((1.0, 0.0)), pytest.approx((1.5, 0.0)), pytest.approx((2.0, -2.0))]
     assert obstacles.around(pose, 1.4).tolist() == [pytest.approx((1.0, 0.0))]
     assert Obstacles().around(pose).shape == (0, 2)
@@ -149,3 +150,37 @@ def test_the_clear_distance_promised_is_the_lanes(points: list[tuple[float, floa
     heading, clear = best_heading(points, wanted, reach)
     assert abs(heading - wanted) <= 1.3 + 1e-9
     assert clear == pytest.approx(clear_ahead(points, heading, reach), abs=1e-9)
+
+
+places_m = st.floats(-40, 40)
+known = st.lists(st.tuples(places_m, places_m, st.integers(0, 50 * 10**9)), max_size=60)
+
+
+@given(known, st.tuples(places_m, places_m, st.floats(-4, 4)), st.lists(st.floats(0, 5), min_size=1, max_size=16))
+def test_remembering_is_what_its_rules_say_point_by_point(
+    points: list[tuple[float, float, int]], pose: tuple[float, float, float], free: list[float]
+) -> None:
+    """The arrays against a loop over the rules: forget the old and what is seen through, add the edges, keep the newest of a cell."""
+    camera = CameraPose(hfov_rad=1.2, aspect=4 / 3, height_m=0.25, pitch_rad=0.17, forward_m=0.08)
+    look = Look(1, 50 * 10**9, 50 * 10**9, 51 * 10**9, Pose(50 * 10**9, *pose), "", free_distance_m=tuple(free))
+    wanted: dict[tuple[float, float], tuple[float, float, int]] = {}
+    for x, y, seen_ns in points:
+        age_ns = look.t_capture_ns - seen_ns
+        ahead, left = to_robot(look.pose, x, y)
+        column = -1.0
+        if ahead > camera.forward_m:
+            column = (0.5 - left / (ahead - camera.forward_m) / (2 * math.tan(0.6))) * len(free) - 0.5
+        through = 0 <= column <= len(free) - 1
+        if through:
+            first = min(int(column), max(0, len(free) - 2))
+            through = min(free[first : first + 2]) > math.hypot(ahead - camera.forward_m, left) + BEYOND_M
+        if age_ns < DOUBT_NS or (age_ns < FORGET_NS and not through):
+            wanted[x // CELL_M, y // CELL_M] = (x, y, seen_ns)
+    for bearing, distance in zip(camera.column_bearings(len(free)), free, strict=True):
+        if distance < FAR_M:
+            x, y = to_odom(look.pose, camera.forward_m + distance * math.cos(bearing), distance * math.sin(bearing))
+            wanted[x // CELL_M, y // CELL_M] = (x, y, look.t_capture_ns)
+    found = Obstacles(points).seen(look, camera).points
+    assert len(found) == len(wanted)
+    assert sorted(p[2] for p in found) == sorted(p[2] for p in wanted.values())
+    assert sorted(p[:2] for p in found) == [pytest.approx(p[:2], abs=1e-9) for p in sorted(wanted.values())]
