@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "16": torch.float16, "fp32": torch.float32, "32": torch.float32}
 LAYERS = ("layers", "blocks", "h")  # what backbones call the list of their decoder layers
+WORD_HEADS = {"lm_head", "post_ln"}  # and what makes logits of their output: part of the language model, wherever it is kept
 
 
 def set_up(model: BaseRoboVLM, setup: Mapping[str, Any]) -> None:
@@ -62,7 +63,10 @@ def linear_names(model: BaseRoboVLM) -> list[str]:
 
 
 def add_lora(model: BaseRoboVLM, setup: Mapping[str, Any]) -> None:
-    """Adapters in place: the backbone stays one module, so that no weight is in the state dict twice."""
+    """Adapters in place: the backbone stays one module, so that no weight is in the state dict twice.
+
+    The language model's own weights rest, its output layer too; what else in the backbone learned goes on learning.
+    """
     from peft import LoraConfig, inject_adapter_in_model
 
     config = LoraConfig(
@@ -70,7 +74,8 @@ def add_lora(model: BaseRoboVLM, setup: Mapping[str, Any]) -> None:
         bias=setup.get("lora_bias", "none"), target_modules=linear_names(model),
     )  # fmt: skip
     other = {id(p) for module in (model.word_embedding, model.vision_tower) for p in module.parameters()}  # have switches of their own
-    resting = {id(p) for p in model.text_tower.parameters()} - other
+    heads = {id(p) for name, p in model.backbone.named_parameters() if WORD_HEADS & set(name.split("."))}
+    resting = ({id(p) for p in model.text_tower.parameters()} | heads) - other
     learned = {id(p) for p in model.backbone.parameters() if p.requires_grad} - resting
     inject_adapter_in_model(config, model.backbone)  # leaves only adapters learning, and what biases `lora_bias` names
     for parameter in model.backbone.parameters():

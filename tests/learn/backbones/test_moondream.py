@@ -186,6 +186,14 @@ def test_recomputed_activations_give_the_same_gradients_and_are_recomputed(folde
         torch.testing.assert_close(found[True][name], gradient, atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("layout", ["B", "C", "D"])
+def test_with_lora_the_output_layer_rests(folders: dict[str, Path], layout: str) -> None:
+    adapted = policy(folders[layout], {"lora_enable": True, "lora_r": 2, "train_vision": False})
+    names = {name for name, p in adapted.named_parameters() if p.requires_grad and name.startswith("backbone.")}
+    assert any("lora_A" in name for name in names)
+    assert not any("lm_head" in name or "post_ln" in name for name in names)
+
+
 def test_switches_reach_layers_and_adapters(folders: dict[str, Path]) -> None:
     last = policy(folders["C"], {"train_decoder_layers": 1, "train_vision": False, "train_text_embedding": False})
     learns = {name.split(".")[3] for name, p in last.backbone.named_parameters(prefix="b") if p.requires_grad and ".layers." in name}
@@ -193,4 +201,4 @@ def test_switches_reach_layers_and_adapters(folders: dict[str, Path]) -> None:
     adapted = policy(folders["C"], {"lora_enable": True, "lora_r": 2, "train_vision": False})
     names = {name for name, p in adapted.named_parameters() if p.requires_grad and name.startswith("backbone.")}
     assert any("q_proj.lora_A" in name for name in names)
-    assert all("lora_" in name or "embed_tokens" in name or ".lm_head." in name for name in names)
+    assert all("lora_" in name or "embed_tokens" in name for name in names)
