@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edge_vla.errors import ConfigError, did_you_mean
 
@@ -28,3 +28,10 @@ def backbone_class(name: str) -> type[BaseRoboVLM]:
         raise ConfigError(f"robovlm_name {name!r}: want one of {', '.join(BACKBONES)}{did_you_mean(name, BACKBONES)}")
     found: type[BaseRoboVLM] = getattr(import_module(f"{__name__}.{BACKBONES[name]}"), name)
     return found
+
+
+def __getattr__(name: str) -> Any:
+    """`from edge_vla.learn.backbones import RoboPaligemma` and the others, each imported when it is asked for."""
+    if name not in BACKBONES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(BACKBONES)}")
+    return backbone_class(name)

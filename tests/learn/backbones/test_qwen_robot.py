@@ -20,6 +20,8 @@ from edge_vla.learn.trainable import linear_names
 from tests.learn.backbones.lesson import learners, teach, walk
 from tests.learn.backbones.tiny_qwen import policy, ranks, write_qwen25, write_qwen_v1
 
+TEXT_NORMS = ("transformer.h.0.ln_1", "model.language_model.layers.0.input_layernorm")
+VISION_NORMS = ("transformer.visual.transformer.resblocks.0.ln_1", "model.visual.blocks.0.norm1")
 WRITERS: dict[str, Callable[..., Path]] = {"v1": write_qwen_v1, "v2_5": write_qwen25}
 
 
@@ -184,15 +186,17 @@ def test_checkpointing_recomputes_and_changes_no_gradient(folder: Path) -> None:
     grads, runs = [], []
     for on in (False, True):
         torch.manual_seed(0)
-        robot = RoboQwen(policy(folder, train_setup={"gradient_checkpointing": on})).train()
-        layers = next(getattr(robot.text_tower, name) for name in ("h", "layers") if hasattr(robot.text_tower, name))
-        seen: list[int] = []
-        norm = next(layers[0].children())
-        norm.register_forward_hook(lambda *_, seen=seen: seen.append(1))
+        robot = RoboQwen(policy(folder, train_setup={"gradient_checkpointing": on, "train_vision": True})).train()
+        parts = dict(robot.backbone.named_modules())
+        first = [parts[name] for name in (*TEXT_NORMS, *VISION_NORMS) if name in parts]
+        assert len(first) == 2
+        seen = [0, 0]
+        for number, norm in enumerate(first):
+            norm.register_forward_hook(lambda *_, seen=seen, number=number: seen.__setitem__(number, seen[number] + 1))
         loss(robot, batch(robot)).backward()
         grads.append({name: p.grad for name, p in robot.named_parameters() if p.grad is not None})
-        runs.append(len(seen))
-    assert runs[1] == runs[0] + 1  # once more, in the backward pass
+        runs.append(seen)
+    assert runs[1] == [2 * seen for seen in runs[0]]  # once more, in the backward pass
     assert grads[0].keys() == grads[1].keys()
     for name, grad in grads[0].items():
         torch.testing.assert_close(grads[1][name], grad, rtol=1e-4, atol=1e-6, msg=name)

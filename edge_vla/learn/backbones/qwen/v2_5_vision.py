@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from edge_vla.learn.backbones.qwen.v1_vision import attend
 
@@ -25,7 +26,9 @@ def encode(visual: Any, images: Tensor) -> Tensor:
     turn = [part.reshape(1, 1, side * side, -1) for part in _angles(visual, rows, columns)]
     for number, block in enumerate(visual.blocks):
         whole = number in config.fullatt_block_indexes
-        x = _block(block, x, turn, 1 if whole else windows * windows)
+        parts = 1 if whole else windows * windows
+        again = block.training and getattr(block, "gradient_checkpointing", False)  # as transformers' own call of a block would
+        x = checkpoint(_block, block, x, turn, parts, use_reentrant=False) if again else _block(block, x, turn, parts)
     merged = visual.merger(x.flatten(0, 1)).unflatten(0, (images.shape[0], -1))
     inner = per_window // merge
     grid = merged.reshape(-1, windows, windows, inner, inner, merged.shape[-1])
