@@ -1,9 +1,8 @@
 """Writes tests/golden/grammars: what `supervision` reads in replies of four formats. Needs supervision, and transformers for KosMos-2.
 
-    python -m venv /tmp/sv && /tmp/sv/bin/pip install supervision==0.31.2
-    PYTHONPATH=/tmp/sv/lib/python3.11/site-packages .venv/bin/python tests/golden/make_grammars.py
+    .venv/bin/python tests/golden/make_grammars.py
 
-In a folder of its own, because it brings packages of its own: the project's environment must not have them. KosMos-2's text is taken
+with the version that the files are to name: `make setup-learn lint` installs the newest. KosMos-2's text is taken
 apart by transformers, which is what supervision expects to be given. `differs` says where this project means to differ: it refuses
 what supervision repairs, skips or takes as it is, reads a box that supervision does not see, or cuts one at the picture's edge.
 """
