@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edge_vla import places
+from edge_vla.calibration import fill
 from edge_vla.errors import ConfigError
 
 if sys.version_info >= (3, 11):
@@ -66,6 +67,8 @@ class BaseProfile(_Section):
     baud: int = Field(default=115200, ge=9600, le=2_000_000)
     track_m: float = Field(default=0.172, ge=0.05, le=1.0)  # Waveshare UGV Rover, as its firmware has it
     max_wheel_mps: float = Field(default=0.7, gt=0, le=WHEEL_CEILING_MPS)
+    wheels: str = ""  # file of `python -m calib wheels`, beside the profile: says track_m
+    delay: str = ""  # file of `python -m calib delay`: says limits.reaction_s where that is longer
 
 
 class CameraProfile(_Section):
@@ -79,6 +82,7 @@ class CameraProfile(_Section):
     height_m: float = Field(default=0.25, ge=0.02, le=2.0)
     pitch_deg: float = Field(default=10.0, ge=-30, le=60)
     forward_m: float = Field(default=0.08, ge=-1.0, le=1.0)
+    calibration: str = ""  # file of `python -m calib camera`, beside the profile: says width, height and hfov_deg
 
 
 class LimitsProfile(_Section):
@@ -92,6 +96,7 @@ class LimitsProfile(_Section):
     dec_angular_rps2: float = Field(default=6.0, gt=0, le=10.0)
     blind_linear_mps: float = Field(default=0.15, gt=0, le=LINEAR_CEILING_MPS)  # with no source of clear distance
     ttl_ms: int = Field(default=150, ge=50, le=250)  # silence longer than this is a stop
+    reaction_s: float = Field(default=0.2, ge=0.2, le=1.0)  # from a guard tick to the wheels obeying; 0.2: guard/limits.py
 
     @model_validator(mode="after")
     def _ordered(self) -> LimitsProfile:
@@ -172,6 +177,10 @@ def load_profile(path: Path | None) -> RobotProfile:
         raise ConfigError(f"robot profile {path}: {err.strerror}") from err
     except ValueError as err:  # broken TOML, or bytes that are no UTF-8
         raise ConfigError(f"robot profile {path} is not TOML: {err}") from err
+    try:
+        fill(tables, path.parent)
+    except ConfigError as err:
+        raise ConfigError(f"robot profile {path}: {err}") from err
     try:
         return RobotProfile.model_validate(tables)
     except ValidationError as err:

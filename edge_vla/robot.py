@@ -22,7 +22,7 @@ def guard_limits(profile: RobotProfile) -> Limits:
     return Limits(
         max_linear_mps=p.max_linear_mps, max_angular_radps=p.max_angular_rps, acc_mps2=p.acc_linear_mps2, dec_mps2=p.dec_linear_mps2,
         acc_radps2=p.acc_angular_rps2, dec_radps2=p.dec_angular_rps2, max_wheel_mps=profile.base.max_wheel_mps,
-        blind_mps=p.blind_linear_mps,
+        blind_mps=p.blind_linear_mps, reaction_s=p.reaction_s,
     )  # fmt: skip
 
 

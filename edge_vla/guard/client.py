@@ -209,6 +209,10 @@ class GuardProcess(GuardClient):
             raise GuardError(f"the guard is gone: {self._end()}")
         return status
 
+    def wait(self, timeout_s: float) -> None:
+        """Until the guard has said something, at most `timeout_s`."""
+        self._socket_wire.wait(timeout_s)
+
     def stop(self) -> bool:
         """Stop at once and latch; through a signal if the link has no room."""
         return self._or_terminate(sent=super().stop())

@@ -105,3 +105,34 @@ def test_nothing_outside_learn_imports_learn() -> None:
 
 def test_the_package_imports_no_workshop() -> None:
     assert not wrong(lambda _module, name: name.split(".")[0] not in WORKSHOPS)
+
+
+# -- the workshop that measures
+
+CALIB = PACKAGE.parent / "calib"
+
+
+def test_its_door_loads_nothing_foreign() -> None:
+    """`python -m calib` answers on a machine where nothing is installed yet."""
+    assert top_levels(loaded_by("import calib.__main__")) - set(sys.stdlib_module_names) == {"calib", "edge_vla"}
+
+
+@pytest.mark.parametrize("noun", ["int8", "camera", "wheels", "delay"])
+def test_no_calibration_loads_training_code(noun: str) -> None:
+    """Calibrations run on the robot, where there is no torch; what a robot's motion needs, needs no engine either."""
+    loaded = loaded_by(f"import calib.{noun}")
+    assert not top_levels(loaded) & {*TRAINING, "export", "onnx", "onnxruntime", "mujoco"}
+    assert not {module for module in loaded if inside(module, ("edge_vla.learn",))}
+
+
+def test_nothing_in_it_imports_training_code_or_the_other_workshop() -> None:
+    found = [
+        f"{path.name}:{node.lineno}"
+        for path in CALIB.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names])
+        if name.split(".")[0] in {*TRAINING, "export"} or inside(name, ("edge_vla.learn",))
+    ]
+    assert not found
+    assert len(list(CALIB.glob("*.py"))) > 10  # it looked where something is

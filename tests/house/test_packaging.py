@@ -77,6 +77,16 @@ def test_the_only_top_level_is_edge_vla(wheel: Path) -> None:
     assert {name.split("/")[0] for name in members(wheel) if ".dist-info/" not in name} == {"edge_vla"}
 
 
+def test_the_workshops_were_there_to_be_left_out(wheel: Path, checkout: Path) -> None:
+    """Not a name of theirs is in the wheel, though both lay beside the package it was built of."""
+    names = {Path(name).name for name in members(wheel)} - {"__init__.py", "__main__.py"}
+    for workshop in ("export", "calib"):
+        modules = {path.name for path in (checkout / workshop).glob("*.py")} - {"__init__.py", "__main__.py"}
+        package = {path.name for path in (checkout / "edge_vla").rglob("*.py")}
+        assert modules - package, workshop
+        assert not (modules - package) & names
+
+
 def test_every_module_and_the_type_marker_are_in_it(wheel: Path, checkout: Path) -> None:
     modules = {str(path.relative_to(checkout)) for path in (checkout / "edge_vla").rglob("*.py")}
     assert modules | {"edge_vla/py.typed"} <= members(wheel)
