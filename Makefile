@@ -24,7 +24,7 @@ LEARN := $(VENV)/.learn
 TOOLS := $(VENV)/.tools
 GL := $(VENV)/.gl
 
-.PHONY: help setup setup-learn run test check lint types format safety evaluate train-default export-default wheel clean
+.PHONY: help setup setup-learn run test check lint types format safety evaluate bench train-default export-default wheel clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ safety: $(LEARN) $(TOOLS)  ## the limits' tests must run every branch of the lim
 
 evaluate: $(RUNTIME) $(GL)  ## closed-loop evaluation in held-out rooms; ARGS="--engine oracle --episodes 20"
 	@$(PY) -m edge_vla.evaluate --goal find_object --episodes 100 --seed 1000000 $(ARGS)
+
+bench: $(RUNTIME) $(GL)  ## latency of every stage, and the answers; ARGS="--stages engine,guard --compare base.json"
+	@$(PY) -m edge_vla.bench $(ARGS)
 
 train-default: $(LEARN) $(GL)  ## render rooms and train the default engine; each step resumes where it stopped
 	$(PY) -m edge_vla.learn.data.shards data/train --shards $(SHARDS)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from edge_vla.cameras.rules import FrameRules
     from edge_vla.config import CameraProfile
     from edge_vla.sim.view import Truth
-    from edge_vla.types import Camera, Engine
+    from edge_vla.types import Camera, Engine, Frame, Reply
 
 ORACLE = "oracle"
 
@@ -69,3 +69,19 @@ def make_engine(
             from edge_vla.backends.onnx import OnnxEngine
 
             return OnnxEngine(bundle, threads)
+
+
+def reference_of(name: str) -> tuple[tuple[Frame, str, Reply], ...]:
+    """(picture, prompt, answer at export) of the bundle in that folder. Raises ConfigError where it brings none."""
+    from edge_vla.backends.bundle import Bundle
+    from edge_vla.backends.reference import questions
+
+    return tuple((frame, prompt, want) for _, frame, prompt, want in questions(Bundle(Path(name))))
+
+
+def verify_engine(engine: Engine, name: str) -> int:
+    """Ask an engine what the bundle in that folder was asked at export; how many answers agree. Raises EngineError, ConfigError."""
+    from edge_vla.backends.bundle import Bundle
+    from edge_vla.backends.reference import verify
+
+    return verify(engine, Bundle(Path(name))).answers

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from edge_vla.backends.bundle import Bundle, Graph, Tensor
 from edge_vla.backends.contract import LOC_BINS, question
 from edge_vla.backends.decode import decode_choice, decode_detection, decode_words
+from edge_vla.backends.laps import Laps
 from edge_vla.backends.vocabulary import YES_NO, encode, load_embeddings, load_tokenizer
 from edge_vla.errors import ConfigError, EngineError
 from edge_vla.types import Frame, Reply
@@ -67,6 +67,7 @@ class OnnxEngine:
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         m = self.manifest = bundle.manifest
+        self.laps = Laps()
         self._bundle = bundle
         self._vision = open_graph(bundle, m.graphs["vision"], threads)
         self._step = open_graph(bundle, m.graphs["lm_step"], threads)
@@ -89,6 +90,11 @@ class OnnxEngine:
     def targets(self) -> tuple[str, ...]:
         return tuple(self.manifest.targets)
 
+    @property
+    def providers(self) -> tuple[str, ...]:
+        """What ONNX Runtime runs the graphs on, as its sessions say, the first choice first."""
+        return tuple(dict.fromkeys(name for graph in (self._vision, self._step) for name in graph.get_providers()))
+
     def warm_up(self) -> None:
         """Run every path once, before the first tick."""
         pre = self.manifest.preprocess
@@ -99,11 +105,16 @@ class OnnxEngine:
 
     def ask(self, frame: Frame, prompt: str) -> Reply:
         """Answer a prompt the manifest lists. Raises ConfigError for a thing or a question it was not trained on."""
-        start = time.perf_counter()
+        laps = self.laps
+        laps.start()
         kind, thing = self._classify(prompt)
-        tokens, *free = run(self._vision, {"image": self.preprocess(frame.rgb)})
+        image = self.preprocess(frame.rgb)
+        laps.lap("preprocess")
+        tokens, *free = run(self._vision, {"image": image})
+        laps.lap("vision")
         conversation = _Conversation(self, tokens)
         first = conversation.prefill(encode(self._tokenizer, prompt))
+        laps.lap("prefill")
         if kind == "detect":
             text, confidence = self._detect(first, conversation, thing)
         elif kind == "presence":
@@ -112,7 +123,8 @@ class OnnxEngine:
         else:
             rows, confidence = decode_words(first, conversation.feed, self.manifest.tokens, self.manifest.language.max_new_tokens)
             text = self._tokenizer.decode(rows)
-        return Reply(text, confidence, tuple(float(d) for d in free[0][0]) if free else None, time.perf_counter() - start)
+        distances = tuple(float(d) for d in free[0][0]) if free else None
+        return Reply(text, confidence, distances, laps.finish("reply"))
 
     def _detect(self, first: Array, conversation: _Conversation, thing: str) -> tuple[str, float]:
         found = decode_detection(first, conversation.feed, self.manifest.tokens)
@@ -163,7 +175,9 @@ class _Conversation:
     def feed(self, row: int) -> Array:
         """One more row; it sees all before it."""
         past = self._keys.shape[2]
-        return self._run(self._engine._rows[row][None, None], np.zeros((1, 1, 1, past + 1), np.float32))
+        logits = self._run(self._engine._rows[row][None, None], np.zeros((1, 1, 1, past + 1), np.float32))
+        self._engine.laps.lap("decode")
+        return logits
 
     def _run(self, embeddings: Array, mask: Array) -> Array:
         past = self._keys.shape[2]

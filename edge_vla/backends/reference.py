@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Base64Bytes, Field, ValidationError
 
+from edge_vla.agreement import ANOTHER_MACHINE, BINS, CONFIDENCE, FREE_M, LOC, Agreement, difference, told
 from edge_vla.backends.bundle import Bundle, Strict
 from edge_vla.backends.decode import calibrated
 from edge_vla.errors import ConfigError, EngineError
 from edge_vla.types import Engine, Frame, Reply
 
-# Of another machine's answers: int8 products round differently from one instruction set to the next.
-BINS = 8  # of 1024, each corner
-FREE_M = 0.05
-CONFIDENCE = 0.1
-_LOC = re.compile(r"<loc(\d{4})>")
+__all__ = [
+    "BINS", "CONFIDENCE", "FREE_M", "Agreement", "Answer", "Picture", "Reference", "difference", "questions", "read_reference", "verify",
+]  # fmt: skip
 
 
 class Picture(Strict):
@@ -52,16 +49,6 @@ class Reference(Strict):
     answers: list[Answer] = Field(min_length=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
-    """How far the answers lie from the reference, at worst."""
-
-    answers: int
-    bins: int
-    confidence: float
-    free_m: float
-
-
 def read_reference(bundle: Bundle) -> Reference:
     """The bundle's reference, its hash checked when the bundle was opened. Raises ConfigError where there is none or it is none."""
     name = bundle.manifest.reference
@@ -77,57 +64,32 @@ def read_reference(bundle: Bundle) -> Reference:
     return found
 
 
+def questions(bundle: Bundle) -> Iterator[tuple[int, Frame, str, Reply]]:
+    """(picture number, picture, prompt, answer at export), in the order of the file. Raises ConfigError as `read_reference` does."""
+    reference = read_reference(bundle)
+    frames = [picture.frame() for picture in reference.pictures]
+    for answer in reference.answers:
+        confidence = calibrated(answer.confidence, bundle.manifest.calibration) if LOC.search(answer.text) else answer.confidence
+        columns = reference.pictures[answer.picture].free_distance_m
+        want = Reply(answer.text, confidence, None if columns is None else tuple(columns))
+        yield answer.picture, frames[answer.picture], answer.prompt, want
+
+
 def verify(engine: Engine, bundle: Bundle) -> Agreement:
     """Ask the loaded engine what its bundle was asked at export. Raises EngineError at the first answer that is another one.
 
     The same words; corners within BINS, free distances within FREE_M, confidences within CONFIDENCE.
     """
-    reference = read_reference(bundle)
-    frames = [picture.frame() for picture in reference.pictures]
     worst = Agreement(0, 0, 0.0, 0.0)
-    for answer in reference.answers:
-        got = engine.ask(frames[answer.picture], answer.prompt)
-        confidence = calibrated(answer.confidence, bundle.manifest.calibration) if _LOC.search(answer.text) else answer.confidence
-        want = Reply(answer.text, confidence, _columns(reference.pictures[answer.picture].free_distance_m))
+    for number, frame, prompt, want in questions(bundle):
+        got = engine.ask(frame, prompt)
         off = difference(got, want)
-        if off is None or not (off.bins <= BINS and off.confidence <= CONFIDENCE and off.free_m <= FREE_M):  # nan too
+        if off is None or not ANOTHER_MACHINE.holds(off):
             raise EngineError(
-                f"engine {bundle.folder}: {answer.prompt!r} about reference picture {answer.picture}: want {_told(want)} "
-                f"within {BINS} bins, {CONFIDENCE} of confidence and {FREE_M} m, got {_told(got)}; "
-                "this machine does not run the bundle as it was exported"
+                f"engine {bundle.folder}: {prompt!r} about reference picture {number}: want {told(want)} "
+                f"within {ANOTHER_MACHINE}, got {told(got)}; this machine does not run the bundle as it was exported"
             )
         worst = Agreement(
             worst.answers + 1, max(worst.bins, off.bins), max(worst.confidence, off.confidence), max(worst.free_m, off.free_m)
         )
     return worst
-
-
-def difference(got: Reply, want: Reply) -> Agreement | None:
-    """How far one answer lies from another; None where the words, the number of corners or the number of columns differ."""
-    corners, wanted = _corners(got.text), _corners(want.text)
-    columns, wanted_columns = _distances(got), _distances(want)
-    if _LOC.sub("", got.text) != _LOC.sub("", want.text) or corners.shape != wanted.shape or columns.shape != wanted_columns.shape:
-        return None
-    return Agreement(
-        1,
-        int(np.abs(corners - wanted).max(initial=0)),
-        abs((got.confidence or 0.0) - (want.confidence or 0.0)),
-        float(np.abs(columns - wanted_columns).max(initial=0.0)),
-    )
-
-
-def _corners(text: str) -> NDArray[np.int64]:
-    return np.array([int(k) for k in _LOC.findall(text)], np.int64)
-
-
-def _columns(distances: list[float] | None) -> tuple[float, ...] | None:
-    return None if distances is None else tuple(distances)
-
-
-def _distances(reply: Reply) -> NDArray[np.float64]:
-    return np.array(reply.free_distance_m or (), np.float64)
-
-
-def _told(reply: Reply) -> str:
-    free = "none" if reply.free_distance_m is None else " ".join(f"{d:.2f}" for d in reply.free_distance_m)
-    return f"{reply.text!r} ({reply.confidence or 0.0:.2f}; free {free} m)"
