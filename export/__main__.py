@@ -1,12 +1,14 @@
-"""`python -m export TARGET`: default."""
+"""`python -m export TARGET`: default, plan. Each target is imported when it is asked for: `plan` needs no torch."""
 
 import sys
+from importlib import import_module
 
-from export.default import main as default
-
-TARGETS = {"default": default}
+TARGETS = {
+    "default": "export.default",
+    "plan": "export.plan",
+}
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in TARGETS:
         sys.exit(f"usage: python -m export {{{','.join(TARGETS)}}} [options]")
-    TARGETS[sys.argv[1]](sys.argv[2:])
+    sys.exit(import_module(TARGETS[sys.argv[1]]).main(sys.argv[2:]))
