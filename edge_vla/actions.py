@@ -67,9 +67,6 @@ def unnormalize_action(action: ArrayLike, action_min: float = -1, action_max: fl
     return _finish(result, raw, dtype, maintain_last)
 
 
-unnoramalize_action = unnormalize_action  # the reference's spelling
-
-
 def _statistics(x: Wide, x_mean: ArrayLike, x_std: ArrayLike) -> tuple[Wide, Wide]:
     mean, std = np.asarray(x_mean, np.float64), np.asarray(x_std, np.float64)
     for name, value in (("x_mean", mean), ("x_std", std)):
@@ -211,6 +208,9 @@ def generate_chunk_data(data: ArrayLike, window_size: int, chunk_size: int, *, a
     if steps.ndim < 2 or steps.shape[1] != window_size + chunk_size:
         raise ValueError(f"want (batch, {window_size} + {chunk_size}, ...), got shape {steps.shape}")
     return steps[:, np.arange(window_size)[:, None] + np.arange(chunk_size) + int(after_current)]
+
+
+unnoramalize_action, generate_chunck_data = unnormalize_action, generate_chunk_data  # as the reference spells them
 
 
 def get_chunked_episode(

@@ -13,12 +13,13 @@ from edge_vla.grammars.paligemma import PaliGemma
 from edge_vla.grammars.picture import PictureMap
 from edge_vla.grammars.qwen2_5_vl import Qwen25VL
 from edge_vla.grammars.qwen_vl import QwenVL
+from edge_vla.grammars.telling import Telling, Told, together
 from edge_vla.grammars.vocabulary import Decoding, Spelling, Vocabulary
 from edge_vla.grammars.words import Words
 
 __all__ = [
-    "GRAMMARS", "Answer", "Ask", "Chances", "Columns", "Decoding", "Grammar", "PictureMap", "Place", "Point", "Spelling", "Vocabulary",
-    "bearing", "grammar",
+    "GRAMMARS", "Answer", "Ask", "Chances", "Columns", "Decoding", "Grammar", "PictureMap", "Place", "Point", "Spelling", "Telling", "Told",
+    "Vocabulary", "bearing", "grammar", "together",
 ]  # fmt: skip
 
 _ALL: tuple[Grammar, ...] = (Kosmos(), Moondream(), PaliGemma(), Qwen25VL(), QwenVL(), Words())

@@ -62,11 +62,13 @@ class Answer:
 class Chances:
     """The probability of each token of a reply, in order, of a coordinate's the mass near it if the decoder knows that.
 
-    `present` is P(anything is named). Without it that is the first token's probability, which is never more.
+    `present` is P(anything is named). Without it that is the first token's probability, which is never more. `absent` is P(the answer
+    is that there is none), without it likewise; the two add up to less than 1 where the model had rather said something else.
     """
 
     tokens: tuple[tuple[str, float], ...]
     present: float | None = None
+    absent: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class Ask:
 
     text: str
     machine: Machine
+    none: tuple[str, ...] = ()  # whole answers that say there is no such thing
+    alike: tuple[tuple[str, ...], ...] = ()  # whole answers that mean the same, by what they mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,7 @@ def settle(found: Sequence[Found], text: str, picture: PictureMap, thing: str, c
         label = one.label.strip() or thing
         confidence = LOC_CONFIDENCE if sure is None else sure.of(one.spans)
         places.append(Place(_in_picture(one.where, label, picture), label, confidence))
-    nothing = LOC_CONFIDENCE if sure is None else sure.first
+    nothing = LOC_CONFIDENCE if sure is None else sure.absent
     return Answer(tuple(places), max((place.confidence for place in places), default=nothing), sure is not None)
 
 
@@ -181,10 +185,12 @@ class _Sure:
             self.starts.append(at)
         if "".join(token for token, _ in self.tokens) != text:
             raise ParseError(f"want the probabilities of this reply's {len(text)} characters, got those of {at} others")
-        self.first = chances.tokens[0][1] if chances.tokens else 1.0
-        self.present = self.first if chances.present is None else chances.present
-        if not 0.0 <= self.present <= 1.0:
-            raise ParseError(f"want a probability in 0..1, got {self.present} for anything being there")
+        first = chances.tokens[0][1] if chances.tokens else 1.0
+        self.present = first if chances.present is None else chances.present
+        self.absent = first if chances.absent is None else chances.absent
+        for chance, what in ((self.present, "anything"), (self.absent, "nothing")):
+            if not 0.0 <= chance <= 1.0:
+                raise ParseError(f"want a probability in 0..1, got {chance} for {what} being there")
 
     def of(self, spans: Sequence[Span]) -> float:
         """P(present) x the geometric mean over the numbers of the probability of the tokens that spell each (DESIGN §4)."""

@@ -13,6 +13,7 @@ from edge_vla.parse.loc import MAX_BOXES
 
 Symbol = bytes  # one byte, or a mark
 Values = tuple[int, ...]  # the last two numbers said
+NEAR = 64  # a coordinate is as good as said by one within a side / 64 of it: 16 of 1024 bins (DESIGN §4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +25,23 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A number that is one mark, as `name % number`. `ends`: an answer may stop here if it has said nothing yet."""
+    """A number that is one mark, as `name % number`. `ends`: an answer may stop here if it has said nothing yet.
+
+    Numbers up to `near` apart say the same place, as far as it matters.
+    """
 
     name: bytes
     allowed: Callable[[Values], Iterable[int]]
     ends: bool = False
+    near: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """A number in decimal digits, without leading zeros. What comes behind it begins with no digit."""
+    """A number in decimal digits, without leading zeros. What comes behind it begins with no digit. `near` as a Mark's."""
 
     allowed: Callable[[Values], range]
+    near: int = 0
 
 
 Slot = Say | Mark | Whole

@@ -40,7 +40,7 @@ class Moondream:
         if said is not None:
             return None
         more = Say((((), 1), (spell("<coord>", "<coord>", "<size>"), 0)))
-        return Ask(clean_target(thing), Machine((more,), MOST_OBJECTS + 1))
+        return Ask(clean_target(thing), Machine((more,), MOST_OBJECTS + 1), none=("",))
 
     def parse(self, text: str, picture: PictureMap, thing: str = "", chances: Chances | None = None) -> Answer:
         said = blank(text, _CONTROL)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from edge_vla.goals import clean_target
 from edge_vla.grammars.grammar import Answer, Ask, Chances, Found, settle
-from edge_vla.grammars.machine import Machine, Mark, Say, Values, spell
+from edge_vla.grammars.machine import NEAR, Machine, Mark, Say, Values, spell
 from edge_vla.grammars.picture import PictureMap
 from edge_vla.parse.loc import BINS, box_to_locs, parse_detections
 from edge_vla.types import Box
@@ -28,11 +28,11 @@ class PaliGemma:
         if said is not None:
             return None
         thing = clean_target(thing)
-        first, second = Mark(b"<loc%04d>", _near, ends=True), Mark(b"<loc%04d>", _near)
-        far = Mark(b"<loc%04d>", _far)
+        first, second = (Mark(b"<loc%04d>", _near, ends, BINS // NEAR) for ends in (True, False))
+        far = Mark(b"<loc%04d>", _far, near=BINS // NEAR)
         label = Say(((spell(f" {thing}"), 5),))
         more = Say((((), 6), (spell(" ; "), 0)))
-        return Ask(f"detect {thing}", Machine((first, second, far, far, label, more)))
+        return Ask(f"detect {thing}", Machine((first, second, far, far, label, more)), none=("",))
 
     def parse(self, text: str, picture: PictureMap, thing: str = "", chances: Chances | None = None) -> Answer:
         boxes = parse_detections(text)

@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 from edge_vla.errors import ParseError
 from edge_vla.goals import clean_target
 from edge_vla.grammars.grammar import Answer, Ask, Chances, Found, Point, Span, blank, check_box, says_nothing, settle
-from edge_vla.grammars.machine import Machine, Say, Slot, Values, Whole, spell, then
+from edge_vla.grammars.machine import NEAR, Machine, Say, Slot, Values, Whole, spell, then
 from edge_vla.grammars.notation import number, read_json, text_of
 from edge_vla.grammars.picture import PictureMap
 from edge_vla.types import Box
 
 FENCE = "```"
+NONE = f"{FENCE}json\n[]\n{FENCE}"
 _CONTROL = ("<|im_end|>", "<|endoftext|>")
 _PLACE = re.compile(r'"(?:bbox_2d|point_2d)"\s*:\s*\[([^\[\]]*)\]')
 _NUMBER = re.compile(r"-?[0-9][0-9.eE+-]*")
@@ -33,7 +34,8 @@ class Qwen25VL:
         if said is not None:
             return None
         thing = clean_target(thing)
-        return Ask(f"Outline the position of each {thing} and output all the coordinates in JSON format.", _machine(thing, picture.canvas))
+        text = f"Outline the position of each {thing} and output all the coordinates in JSON format."
+        return Ask(text, _machine(thing, picture.canvas), none=(NONE,))
 
     def parse(self, text: str, picture: PictureMap, thing: str = "", chances: Chances | None = None) -> Answer:
         said = blank(text, _CONTROL)
@@ -51,8 +53,8 @@ class Qwen25VL:
             (x_min, x_max), (y_min, y_max) = _pixels(box.x_min, box.x_max, wide), _pixels(box.y_min, box.y_max, high)
             label = json.dumps(box.label, ensure_ascii=False)
             lines.append(f'\t{{"bbox_2d": [{x_min}, {y_min}, {x_max}, {y_max}], "label": {label}}}')
-        body = "[\n" + ",\n".join(lines) + "\n]" if lines else "[]"
-        return f"{FENCE}json\n{body}\n{FENCE}"
+        body = ",\n".join(lines)
+        return f"{FENCE}json\n[\n{body}\n]\n{FENCE}" if lines else NONE
 
     def quantum(self, picture: PictureMap) -> tuple[float, float]:
         """A pixel of the input."""
@@ -66,8 +68,8 @@ def _machine(thing: str, canvas: tuple[int, int]) -> Machine:
     slots: tuple[Slot, ...] = (
         then(0, head),
         Say(((spell(body), 2), (spell(f"]\n{FENCE}"), 11))),
-        Whole(lambda _: range(wide)), then(3, ", "), Whole(lambda _: range(high)), then(5, ", "),
-        Whole(_beyond(wide)), then(7, ", "), Whole(_beyond(high)),
+        Whole(lambda _: range(wide), wide // NEAR), then(3, ", "), Whole(lambda _: range(high), high // NEAR), then(5, ", "),
+        Whole(_beyond(wide), wide // NEAR), then(7, ", "), Whole(_beyond(high), high // NEAR),
         then(9, f'], "label": {label}}}'),
         Say(((spell("," + body), 2), (spell(f"\n]\n{FENCE}"), 11))),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import ClassVar
 from edge_vla.errors import ParseError
 from edge_vla.goals import clean_target
 from edge_vla.grammars.grammar import Answer, Ask, Chances, Found, Span, check_box, settle
-from edge_vla.grammars.machine import Machine, Say, Slot, Values, Whole, spell, then
+from edge_vla.grammars.machine import NEAR, Machine, Say, Slot, Values, Whole, spell, then
 from edge_vla.grammars.picture import PictureMap
 from edge_vla.grammars.tags import Piece, TagReader
 from edge_vla.types import Box
@@ -35,7 +35,7 @@ class QwenVL:
         if said is not None:
             return None
         thing = clean_target(thing)
-        near, far = Whole(lambda _: range(SCALE - 1)), Whole(_far)
+        near, far = Whole(lambda _: range(SCALE - 1), SCALE // NEAR), Whole(_far, SCALE // NEAR)
         more = Say((((), 10), (spell("<box>", "("), 1)))
         slots: tuple[Slot, ...] = (
             then(0, "<ref>", thing, "</ref>", "<box>", "("), near, then(2, ","), near, then(4, "),("), far, then(6, ","), far,

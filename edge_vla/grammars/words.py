@@ -28,14 +28,16 @@ class Words:
     says_boxes: ClassVar[bool] = False
     spelled: ClassVar[bool] = True
 
-    def ask(self, thing: str, picture: PictureMap, said: str | None = None) -> Ask | None:  # noqa: ARG002 - the same whatever the picture
+    def ask(self, thing: str, picture: PictureMap, said: str | None = None) -> Ask | None:
+        """Sides that lie in a padded picture's padding are no answers."""
         if said is None:
-            return Ask(f"{get_presence_prompt(thing).capitalize()} Answer yes or no.", _one_of("yes", "no"))
+            return Ask(f"{get_presence_prompt(thing).capitalize()} Answer yes or no.", _one_of("yes", "no"), none=_forms("no"))
         lines = _lines(said)
         if len(lines) > 1 or _there(lines) == "no":
             return None
         where = f"Is the {clean_target(thing)} on the left, in the middle or on the right of the picture? Answer with one word."
-        return Ask(where, _one_of(*THIRDS))
+        sides = [side for side, columns in THIRDS.items() if _shown(columns, picture)]
+        return Ask(where, _one_of(*sides), alike=tuple(map(_forms, sides)))
 
     def parse(self, text: str, picture: PictureMap, thing: str = "", chances: Chances | None = None) -> Answer:
         lines = _lines(blank(text, _CONTROL))
@@ -63,6 +65,12 @@ class Words:
     def quantum(self, picture: PictureMap) -> tuple[float, float]:
         """A third across; nothing is said of the height."""
         return picture.canvas[0] / picture.scaled[0] / 3, 1.0
+
+
+def _shown(columns: Columns, picture: PictureMap) -> bool:
+    """Whether some of the picture is between these columns of the input."""
+    left, right = (picture.to_original(x * picture.canvas[0], 0)[0] / picture.original[0] for x in (columns.x_min, columns.x_max))
+    return max(0.0, left) < min(1.0, right)
 
 
 def _lines(text: str) -> list[tuple[int, str]]:
@@ -94,6 +102,9 @@ def _choice(line: str, meanings: dict[str, str]) -> str:
 
 
 def _one_of(*words: str) -> Machine:
-    """Each as tokenizers have it: small or capital, with a space before it or none."""
-    spelled = [form for word in words for form in (word, word.capitalize(), f" {word}", f" {word.capitalize()}")]
-    return Machine((Say(tuple((spell(form), 1) for form in spelled)),))
+    return Machine((Say(tuple((spell(form), 1) for word in words for form in _forms(word))),))
+
+
+def _forms(word: str) -> tuple[str, ...]:
+    """As tokenizers have it: small or capital, with a space before it or none."""
+    return word, word.capitalize(), f" {word}", f" {word.capitalize()}"

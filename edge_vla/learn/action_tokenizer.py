@@ -21,8 +21,6 @@ class Tokenizer(Protocol):
 
     def decode(self, token_ids: list[int]) -> str: ...
 
-    def batch_decode(self, sequences: list[list[int]]) -> list[str]: ...
-
 
 def count_special_tokens(tokenizer: Tokenizer) -> int:
     """Named special tokens, one each even where two are the same text, and every additional one. Version 5 lists these apart."""
@@ -33,9 +31,14 @@ def count_special_tokens(tokenizer: Tokenizer) -> int:
 
 
 class ActionTokenizer:
-    """Actions to token ids and back: `bins` edges over [min_action, max_action], higher actions on lower ids."""
+    """Actions to token ids and back: `bins` edges over [min_action, max_action], higher actions on lower ids.
 
-    def __init__(self, tokenizer: Tokenizer, bins: int = 256, min_action: float = -1, max_action: float = 1) -> None:
+    `add_action_end_flag` is an argument of the reference's that nothing reads, there or here.
+    """
+
+    def __init__(
+        self, tokenizer: Tokenizer, bins: int = 256, min_action: float = -1, max_action: float = 1, add_action_end_flag: bool = False,  # noqa: ARG002, FBT001, FBT002 - the reference's
+    ) -> None:  # fmt: skip
         self.tokenizer = tokenizer
         self.n_bins = bins
         self.min_action, self.max_action = min_action, max_action
@@ -47,12 +50,14 @@ class ActionTokenizer:
         self.bins = self.numbers.edges
         self.bin_centers = self.numbers.centers
 
-    def __call__(self, action: ArrayLike | Tensor) -> str | list[str]:
-        """The text of one action (A,), or of each of several (m, A)."""
-        ids = self.encode_actions_to_token_ids(action)
-        if isinstance(ids, list) and isinstance(ids[0], list):
-            return self.tokenizer.batch_decode(ids)
-        return self.tokenizer.decode(ids)
+    def __call__(self, action: ArrayLike | Tensor) -> str | list[Any]:
+        """The text of one action (A,), or a list of those of several (m, A), or lists of them. Raises ValueError for a single number."""
+        values = _numpy(action)
+        if values.ndim == 0:
+            raise ValueError(f"action: want (A,) or (..., A), got the number {values}")
+        if values.ndim > 1:
+            return [self(row) for row in values]
+        return self.tokenizer.decode(self.encode_actions_to_token_ids(values))
 
     def encode_actions_to_token_ids(self, action: ArrayLike | Tensor) -> Any:
         """Ids of actions of any shape, as nested lists."""

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from edge_vla.errors import ConfigError
 from edge_vla.layout import ActionSpace, History, Layout, Recipe, TokenSource, lay_out
-from edge_vla.learn.losses import GRIPPER_RATIO, IGNORED, LossRatios, total_loss
+from edge_vla.learn.arguments import check_shapes
+from edge_vla.learn.losses import IGNORED, LossRatios, total_loss
 from edge_vla.learn.media import apart, beside, marked
 from edge_vla.learn.sequence import Parts, assemble, read_out
-from edge_vla.learn.trainable import resting
+from edge_vla.learn.walk import Walk
 
 if TYPE_CHECKING:
     from edge_vla.learn.backbones.base import BaseRoboVLM
@@ -27,26 +28,36 @@ def losses(model: BaseRoboVLM, vision: Tensor, text: Tensor, text_mask: Tensor |
     """The head's losses under the reference's names (`loss_arm_act`, ...) and their weighted sum, `loss`."""
     head = _head(model)
     if model.action_space == ActionSpace.DISCRETE.value:
+        check_shapes(vision, None, None, batch.get("vision_gripper"))
         logits, *wanted = _discrete(model, vision, batch)
-        found = head.loss(head(logits), *wanted)
+        found = head.loss(head.whole(logits), *wanted)
     else:
         tokens = read(model, vision, text, text_mask, batch)
-        found = head.loss(head(tokens), batch.get("action_labels"), batch.get("action_mask"))
-    ratios = LossRatios(arm_gripper_loss_ratio=float(model.configs.get("arm_gripper_loss_ratio", GRIPPER_RATIO)))
-    taught = any(isinstance(value, Tensor) for value in found.values())  # without labels there is nothing to join
-    return {f"{name}_act": value for name, value in found.items()} | {"loss": total_loss(found, ratios) if taught else None}
+        found = head.loss(head.whole(tokens), batch.get("action_labels"), batch.get("action_mask"))
+    # Without labels there is nothing to join, and with `predict_action: false` the reference's trainer leaves all of this out.
+    taught = predicts(model) and any(isinstance(value, Tensor) for value in found.values())
+    ratios = LossRatios.from_config({**model.configs, "act_head": model.act_head_configs})
+    joined = total_loss(found, ratios) if taught else None
+    return {f"{name}_act": value for name, value in found.items()} | {"loss": joined}
+
+
+def predicts(model: BaseRoboVLM) -> bool:
+    return bool(model.train_setup_configs.get("predict_action", True))
 
 
 def act(model: BaseRoboVLM, vision: Tensor, text: Tensor, text_mask: Tensor | None, batch: Batch) -> Any:
     """What the head says: (arm, gripper) tensors, or decoded actions (b, chunk, action_dim) in a discrete space."""
+    if not predicts(model):
+        raise ConfigError("train_setup.predict_action false: this policy was not taught to act; set it to true")
     if model.action_space == ActionSpace.DISCRETE.value:
-        with resting(model.backbone):
-            return _spell(model, vision, text, text_mask, batch)
+        check_shapes(vision, text, text_mask, batch.get("vision_gripper"))
+        return _spell(model, vision, text, text_mask, batch)
     return _head(model)(read(model, vision, text, text_mask, batch))
 
 
 def read(model: BaseRoboVLM, vision: Tensor, text: Tensor, text_mask: Tensor | None, batch: Batch) -> Tensor:
     """What a continuous head reads: (b, window, n, d), of a video (b, n, d)."""
+    check_shapes(vision, text, text_mask, batch.get("vision_gripper"))
     mask = torch.ones_like(text, dtype=torch.bool) if text_mask is None else text_mask.bool()
     rows, window = vision.shape[:2]
     image, hand, latents = apart(model, *_cameras(model, vision, batch.get("vision_gripper")))
@@ -186,18 +197,11 @@ def _spell(model: BaseRoboVLM, vision: Tensor, text: Tensor, text_mask: Tensor |
     newest = {**batch, "vision_gripper": None if hand is None else hand[:, -1:]}
     text, mask = marked(model, (text, None), (mask, True))
     embeddings, layout, extra = _read_ids(model, text, mask, vision[:, -1:], newest)
-    seen = torch.from_numpy(layout.mask).to(text.device)
-    positions = positions_of(model, layout)
-    out = model.run_text(embeddings, seen, positions, keep=True, **extra)
-    last = positions.reshape(-1, *seen.shape).amax((0, 2))
-    rows = torch.arange(len(text), device=text.device)
-    token = model.logits(out.hidden[rows, seen.long().cumsum(1).argmax(1)][:, None])[:, -1].argmax(-1)
-    spelled, steps = [token], int((model.act_head_configs or {})["action_dim"]) * int(batch.get("chunk", 1))
-    for k in range(1, steps):
-        seen = torch.cat([seen, seen.new_ones(len(text), 1)], 1)
-        out = model.run_text(model.word_embedding(token[:, None]), seen, (last + k)[:, None], out.cache, keep=True)
-        token = model.logits(out.hidden)[:, -1].argmax(-1)
-        spelled.append(token)
+    walk = Walk(model, embeddings, torch.from_numpy(layout.mask).to(text.device), positions_of(model, layout), **extra)
+    spelled = [walk.logits.argmax(-1)]
+    while len(spelled) < int((model.act_head_configs or {})["action_dim"]) * int(batch.get("chunk", 1)):
+        walk.say(spelled[-1])
+        spelled.append(walk.logits.argmax(-1))
     ids = torch.stack(spelled, 1).reshape(len(text), int(batch.get("chunk", 1)), -1).cpu().numpy()
     actions: np.ndarray = np.asarray(_head(model).action_tokenizer.decode_token_ids_to_actions(ids))
     actions[..., -1] = np.where(actions[..., -1] > 0, 1.0, -1.0)

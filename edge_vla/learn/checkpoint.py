@@ -18,6 +18,9 @@ SINGLES = ("model.safetensors", "pytorch_model.bin")
 IN_ORDER = (SINGLES[0], INDEXES[0], SINGLES[1], INDEXES[1])  # which of several transformers reads, and so we do
 # What torch.load raises for damaged bytes, beside its own refusal.
 BROKEN = (OSError, EOFError, RuntimeError, ValueError, LookupError, TypeError, AttributeError, AssertionError, struct.error, OverflowError)
+STATE_DICTS = ("state_dict", "model_state_dict", "module")  # where a torch file may keep its tensors
+LFS = b"version https://git-lfs"  # how a file begins that is still to be fetched
+POINTER = "a pointer of Git LFS; fetch the file itself with git lfs pull"
 MOST_NAMED = 12  # keys an error lists before it only counts
 
 
@@ -104,7 +107,7 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
         with safe_open(file, framework="pt") as opened:
             return {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - not a dict
     except (SafetensorError, OSError) as err:
-        raise ConfigError(f"{file}: not a whole safetensors file ({err})") from err
+        raise ConfigError(f"{file}: not a whole safetensors file ({POINTER if _is_pointer(file) else err})") from err
 
 
 def read_torch_file(file: Path) -> dict[str, Tensor]:
@@ -114,15 +117,35 @@ def read_torch_file(file: Path) -> dict[str, Tensor]:
     except (pickle.UnpicklingError, *BROKEN) as err:
         culprit = re.search(r"(?:GLOBAL |global )(\S+)", str(err)) if isinstance(err, pickle.UnpicklingError) else None
         if culprit:
-            raise ConfigError(f"{file}: refused, a checkpoint may hold tensors only; it wants to run {culprit[1]}") from err
-        said = f"{type(err).__name__} {err}".splitlines()[0][:200]
-        raise ConfigError(f"{file}: not a whole torch file ({said})") from err
-    for key in ("state_dict", "model_state_dict", "module"):
+            raise ConfigError(
+                f"{file}: refused, a checkpoint may hold tensors only; it wants to run {culprit[1]}; save its state_dict alone"
+            ) from err
+        raise ConfigError(f"{file}: not a whole torch file ({_said(err, file)})") from err
+    for key in STATE_DICTS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict):
         raise ConfigError(f"{file}: holds a {type(content).__name__}, want a state dict")
-    return {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    found = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if not found:
+        raise ConfigError(f"{file}: no tensors at its top, nor in {', '.join(STATE_DICTS)}; it has {named(map(str, content))}")
+    return found
+
+
+def _said(err: Exception, file: Path) -> str:
+    """What is wrong with a file, without torch's advice to run whatever is in it."""
+    if _is_pointer(file):
+        return POINTER
+    own = re.search(r"WeightsUnpickler error: (.*)", str(err)) or re.match("(?!Weights only)(.+)", str(err))
+    return f"{file.stat().st_size} bytes; {type(err).__name__}{f' {own[1][:200]}' if own else ''}"
+
+
+def _is_pointer(file: Path) -> bool:
+    try:
+        with file.open("rb") as opened:
+            return opened.read(len(LFS)) == LFS
+    except OSError:  # what is wrong with the file is said already
+        return False
 
 
 def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], what: str, *, optional: Iterable[str] = ()) -> None:

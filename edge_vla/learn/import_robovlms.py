@@ -7,30 +7,34 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
 from rich.console import Console
 from rich.table import Table
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from edge_vla.errors import ConfigError, EdgeVLAError
 from edge_vla.learn.backbones import backbone_class
+from edge_vla.learn.backbones.base import BaseRoboVLM
 from edge_vla.learn.build import CONFIG, POLICY_WEIGHTS, load_policy
 from edge_vla.learn.checkpoint import INDEXES, SINGLES, named, read_config, read_weights
-from edge_vla.learn.config import Config, load_config
+from edge_vla.learn.config import Config
+from edge_vla.learn.reference_config import check_head, load_reference, portable
+from edge_vla.learn.reference_names import DERIVED, check_kind, merge_lora, one_each, plain_name, unwrapped
 
-PREFIXES = ("_forward_module.", "module.", "model.")  # of DeepSpeed, of data parallel, of the reference's trainer; taken off in this order
 POLICY_PARTS = ("act_head.", "action_token", "vision_resampler.", "embed_arm_state.", "embed_gripper_state.", "embed_state.")
 TRAINING_ONLY = ("clip_norm_head.",)  # a loss of its own in the reference, no part of the policy
-NO_WEIGHTS = {*INDEXES, *SINGLES}
+# Weights in any format, and the indexes of their shards: OUT/ has its own.
+WEIGHTS = {".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".gguf", ".onnx"}
+LAST_BIAS = re.compile(r"act_head\.(actions|gripper)\.mlp\.6\.bias")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,38 +44,7 @@ class Split:
     backbone: dict[str, Tensor]
     policy: dict[str, Tensor]
     dropped: dict[str, str]  # name to why
-
-
-def plain_names(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Without wrappers' prefixes; a backbone that is there twice, as LoRA left it, once. Raises ConfigError when the two differ."""
-    dropped: dict[str, str] = {}
-    for prefix in PREFIXES:
-        if not any(name.startswith(("backbone.", "act_head.")) for name in tensors):
-            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    out: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        twin = f"backbone.{name.removeprefix('model.')}"
-        if name.startswith("model.") and twin in tensors:
-            if not torch.equal(tensor, tensors[twin]):
-                raise ConfigError(f"{name!r} and {twin!r} are one weight in RoboVLMs, and differ here")
-            dropped[name] = f"doubled as {twin}"
-        else:
-            out[name] = tensor
-    return out, dropped
-
-
-def merge_lora(tensors: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
-    """Adapters added to the weights they adapt, `scale` = alpha / r; names as they were before peft."""
-    out: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        if ".lora_A." in name or ".lora_B." in name:
-            continue
-        plain = name.replace("base_model.model.", "").replace(".base_layer.", ".")
-        stem = name.replace(".base_layer.weight", "").removesuffix(".weight")
-        a, b = (tensors.get(f"{stem}.lora_{k}.default.weight", tensors.get(f"{stem}.lora_{k}.weight")) for k in "AB")
-        merged = tensor if a is None or b is None else (tensor.float() + scale * (b.float() @ a.float())).to(tensor.dtype)
-        out[plain] = merged
-    return out
+    rescaled: tuple[str, ...] = ()  # names whose values had to change
 
 
 def split(tensors: dict[str, Tensor], beside: tuple[str, ...] = ()) -> Split:
@@ -83,47 +56,97 @@ def split(tensors: dict[str, Tensor], beside: tuple[str, ...] = ()) -> Split:
     if rest or not backbone:
         what = f"unexpected keys: {named(rest)}" if rest else "no key begins with backbone."
         raise ConfigError(f"not a RoboVLMs checkpoint; {what}")
-    return Split({n.removeprefix("backbone."): t for n, t in backbone.items()}, policy, dropped)
+    return Split(backbone, policy, dropped)
+
+
+def parts_of(tensors: dict[str, Tensor], configs: Config, base: Path) -> Split:
+    """A checkpoint's tensors as they go into OUT/, for the model in the folder `base`. Raises ConfigError."""
+    kind, config = _kind(configs), read_config(base)
+    tensors = unwrapped(tensors)
+    check_kind(tensors, kind.__name__, config.get("model_type"))
+    plain, doubled = one_each(tensors, lambda name: plain_name(name, kind.import_inside))
+    merged, adapters = merge_lora(plain, configs.get("train_setup") or {})
+    found = split(merged, kind.parts_beside)
+    check_head(configs, {match[1]: len(t) for n, t in found.policy.items() if (match := LAST_BIAS.fullmatch(n))})
+    public, again = one_each(
+        found.backbone, lambda name: None if DERIVED.fullmatch(name) else kind.import_name(name.removeprefix("backbone."), config)
+    )
+    backbone, policy = kind.import_backbone(public, base, found.policy), kind.import_policy(found.policy, base)
+    before = public | found.policy
+    rescaled = tuple(name for name, tensor in (backbone | policy).items() if tensor is not before.get(name))
+    return Split(backbone, policy, found.dropped | doubled | adapters | again, rescaled)
 
 
 def import_checkpoint(checkpoint: Path, config_file: Path, out: Path, vlm: Path | None = None) -> Split:
     """Write OUT/ whole or not at all, and read it back. Raises ConfigError; `out` must not exist yet."""
     if out.exists():
         raise ConfigError(f"{out}: exists already; name a new folder")
-    configs = load_config(config_file)
-    base = vlm or Path(configs.get("vlm", {}).get("pretrained_model_name_or_path") or configs.get("model_path") or "")
-    read_config(base)
-    kind = backbone_class(str(configs.get("robovlm_name")))
-    tensors, doubled = plain_names(read_weights(checkpoint))
-    setup = configs.get("train_setup", {})
-    parts = split(merge_lora(tensors, float(setup.get("lora_alpha", 16)) / float(setup.get("lora_r", 64))), kind.parts_beside)
-    parts = Split(kind.import_backbone(parts.backbone, base), kind.import_policy(parts.policy, base), parts.dropped | doubled)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-        folder = Path(scratch) / "new"
-        _write(folder, parts, _portable(configs), base)
-        load_policy(folder)
-        folder.rename(out)
+    configs = load_reference(config_file)
+    _kind(configs)  # what is wrong here is said before gigabytes are read
+    base = _model_folder(configs, config_file, vlm)
+    if checkpoint.is_dir() and next(checkpoint.rglob("*_model_states.pt"), None):
+        raise ConfigError(f"{checkpoint}: a folder of DeepSpeed's; RoboVLMs' tools/convert_deepspeed_to_fp32.py makes one file of it")
+    tensors = read_weights(checkpoint)
+    try:
+        parts = parts_of(tensors, configs, base)
+    except ConfigError as err:
+        raise ConfigError(f"{checkpoint}: {err}") from err
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+            folder = Path(scratch) / "new"
+            _write(folder, parts, configs, base)
+            _read_back(folder, checkpoint)
+            folder.rename(out)
+    except (OSError, SafetensorError) as err:
+        raise ConfigError(f"{out}: not written ({err})") from err
     return parts
 
 
-def _portable(configs: Config) -> Config:
-    """The configuration for OUT/: the backbone beside it, and the layout that the checkpoint was trained with."""
-    inside: dict[str, Any] = {"vlm": {**configs.get("vlm", {}), "pretrained_model_name_or_path": "vlm"}, "reference_padding": True}
-    setup = {**configs.get("train_setup", {}), "lora_enable": False}
-    gone = ("model_path", "model_config", "model_url", "model_load_path", "model_load_source", "resume", "tokenizer")
-    return {k: v for k, v in configs.items() if k not in gone} | inside | {"train_setup": setup}
+def _read_back(folder: Path, checkpoint: Path) -> None:
+    """As the policy is loaded ever after. Raises ConfigError that speaks of the checkpoint, not of a folder nobody knows."""
+    try:
+        load_policy(folder)
+    except ConfigError as err:
+        said = str(err).replace(f"model {folder / 'vlm'}", "its backbone").replace(str(folder / "vlm"), "its backbone")
+        raise ConfigError(f"{checkpoint}: {said.replace(str(folder), 'its policy')}") from err
+
+
+def _kind(configs: Config) -> type[BaseRoboVLM]:
+    return backbone_class(str(configs.get("robovlm_name")))
+
+
+def _model_folder(configs: Config, config_file: Path, vlm: Path | None) -> Path:
+    """The backbone's folder, for its config.json and tokenizer. Raises ConfigError."""
+    given = (configs.get("vlm") or {}).get("pretrained_model_name_or_path") or configs.get("model_path")
+    base = vlm if vlm is not None else Path(given) if given else None
+    if base is None or not base.is_dir():
+        whose = "--vlm" if vlm is not None else f"{config_file}, vlm.pretrained_model_name_or_path"
+        raise ConfigError(f"{whose}: no model folder {base or '(none named)'}; name with --vlm where the backbone's public files are")
+    read_config(base)
+    return base
 
 
 def _write(folder: Path, parts: Split, configs: Config, base: Path) -> None:
-    (folder / "vlm").mkdir(parents=True)
-    (folder / CONFIG).write_text(json.dumps(configs, indent=1) + "\n")
-    save_file({n: t.clone().contiguous() for n, t in parts.policy.items()}, folder / POLICY_WEIGHTS, {"format": "pt"})
-    for file in base.iterdir():
-        shard = file.name.startswith(("model-", "pytorch_model-")) or file.name in NO_WEIGHTS
-        if file.is_file() and not shard:
-            shutil.copy2(file, folder / "vlm" / file.name)
-    save_file({n: t.clone().contiguous() for n, t in parts.backbone.items()}, folder / "vlm" / SINGLES[0], {"format": "pt"})
+    vlm = folder / "vlm"
+    vlm.mkdir(parents=True)
+    (folder / CONFIG).write_text(json.dumps(portable(configs, parts.policy), indent=1) + "\n")
+    _save(parts.policy, folder / POLICY_WEIGHTS)
+    files = {file.name: file for file in base.iterdir() if file.is_file() and file.suffix not in WEIGHTS and file.name not in INDEXES}
+    for name, file in (files | _kind(configs).import_files(base, configs)).items():
+        (vlm / name).parent.mkdir(exist_ok=True)
+        shutil.copy2(file, vlm / name)
+    _save(parts.backbone, vlm / SINGLES[0])
+
+
+def _save(tensors: dict[str, Tensor], file: Path) -> None:
+    """Two names for one piece of memory, which safetensors refuses, become two pieces. No other is copied: they may be large."""
+    seen: set[int] = set()
+    own: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        own[name] = tensor.clone() if tensor.data_ptr() in seen else tensor.contiguous()
+        seen.add(tensor.data_ptr())
+    save_file(own, file, {"format": "pt"})
 
 
 def table(parts: Split, out: Path) -> Table:
@@ -136,6 +159,8 @@ def table(parts: Split, out: Path) -> Table:
         for group, members in groups.items():
             kinds = Counter(str(t.dtype).removeprefix("torch.") for t in members)
             shown.add_row(group, str(len(members)), f"{sum(t.numel() for t in members):,}", ", ".join(kinds), where)
+    if parts.rescaled:
+        shown.add_row("with other values", str(len(parts.rescaled)), "", "", named(parts.rescaled))
     for why, count in Counter(why.split(" as ")[0] for why in parts.dropped.values()).items():
         shown.add_row("left out", str(count), "", "", why)
     return shown

@@ -1,12 +1,12 @@
 """What policy heads are taught with, part by part, and the weights that join the parts. Knows tensors and masks, no model.
 
-Masked entries are left out before any arithmetic, so a nan in padding reaches neither a loss nor a gradient; a batch with
-nothing left gives exactly 0, with a gradient of 0.
+Entries that are masked, or weigh 0, are left out before any arithmetic, so a nan in padding reaches neither a loss nor a gradient; a
+batch with nothing left gives exactly 0, with a gradient of 0.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,11 +22,24 @@ Kind = Literal["huber", "mse"]
 
 
 def _kept(mask: Tensor | None, like: Tensor) -> Tensor:
+    """A mask of `like`'s first dimensions, (b, l) of (b, l, C) too, for all of it."""
     if mask is None:
         return torch.ones_like(like, dtype=torch.bool)
-    if mask.shape != like.shape:
-        raise ValueError(f"mask: want shape {tuple(like.shape)}, got {tuple(mask.shape)}")
-    return mask.bool()
+    if not mask.dim() or mask.shape != like.shape[: mask.dim()]:
+        raise ValueError(f"mask: want shape {tuple(like.shape)}, or its first dimensions, got {tuple(mask.shape)}")
+    return mask.bool().reshape(*mask.shape, *[1] * (like.dim() - mask.dim())).expand_as(like)
+
+
+def _weighed(mask: Tensor | None, weight: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor | None]:
+    """What is kept of `like`, and the weights (m,) of that; what weighs 0 is not kept. Raises ValueError."""
+    kept = _kept(mask, like)
+    if weight is None:
+        return kept, None
+    if not bool((weight >= 0).all()):
+        raise ValueError(f"weight: want numbers of at least 0, got {float(weight.min())}")
+    wide = weight.expand(like.shape)
+    kept = kept & (wide > 0)
+    return kept, wide[kept]
 
 
 def _mean(values: Tensor, weight: Tensor | None) -> Tensor:
@@ -50,27 +63,25 @@ def regression(
     _same_shape("arm", prediction, label)
     if kind not in {"huber", "mse"}:
         raise ValueError(f"arm loss: want huber or mse, got {kind!r}")
-    kept = _kept(mask, label[..., 0])
+    kept, weighing = _weighed(mask, weight, label[..., 0])
     loss = F.huber_loss if kind == "huber" else F.mse_loss
-    values = loss(prediction[kept], label[kept].to(prediction.dtype), reduction="none")
-    return _mean(values, None if weight is None else weight.expand(kept.shape)[kept])
+    return _mean(loss(prediction[kept], label[kept].to(prediction.dtype), reduction="none"), weighing)
 
 
 def binary(prediction: Tensor, label: Tensor, mask: Tensor | None = None, *, weight: Tensor | None = None) -> Tensor:
     """Mean cross-entropy of logits (...) against {0, 1} under a mask and weights (...)."""
     _same_shape("gripper", prediction, label)
-    kept = _kept(mask, label)
-    values = F.binary_cross_entropy_with_logits(prediction[kept], label[kept].to(prediction.dtype), reduction="none")
-    return _mean(values, None if weight is None else weight.expand(kept.shape)[kept])
+    kept, weighing = _weighed(mask, weight, label)
+    return _mean(F.binary_cross_entropy_with_logits(prediction[kept], label[kept].to(prediction.dtype), reduction="none"), weighing)
 
 
 def split_action(action: Tensor | Sequence[Tensor | None]) -> tuple[Tensor, Tensor]:
     """(arm (..., A - 1), gripper (...)) of one tensor (..., A) or of a pair whose gripper may end in a dimension of 1."""
-    if isinstance(action, Tensor):
-        return action[..., :-1], action[..., -1]
-    arm, gripper = action
+    arm, gripper = (action[..., :-1], action[..., -1]) if isinstance(action, Tensor) else action
     if arm is None or gripper is None:
         raise ValueError("want an arm and a gripper, got None")
+    if arm.shape[-1] == 0:
+        raise ValueError("actions of 1 number: want an arm of at least 1, and a gripper")
     if gripper.dim() == arm.dim() and gripper.shape[-1] == 1:
         gripper = gripper[..., 0]
     if gripper.shape != arm.shape[:-1]:
@@ -164,6 +175,13 @@ class LossRatios:
     clip_norm_ratio: float = 0.05
     vl_cotrain_ratio: float = 0.05
     discrete: bool = False  # discrete actions learn from the same tokens as words do, so co-training counts ten times as much
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "LossRatios":
+        """The ratios of a configuration under their own names; what it does not give is as above."""
+        said = {field.name: config.get(field.name) for field in fields(cls) if field.name != "discrete"}
+        space = (config.get("act_head") or {}).get("action_space")
+        return cls(discrete=space == "discrete", **{name: float(ratio) for name, ratio in said.items() if ratio is not None})
 
     def of(self) -> dict[str, float]:
         return {

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from edge_vla.errors import ConfigError
 
+Picture = Image.Image | NDArray[np.uint8]  # of any size; an array is (H, W, 3) RGB
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)
 
@@ -52,6 +53,30 @@ def normalise(rgb: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float
     """(H, W, 3) uint8 to (3, H, W) float32."""
     scaled = (rgb.astype(np.float32) / 255 - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
     return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
+
+
+def batched(images: Tensor | Sequence[Tensor]) -> Tensor:
+    """(b, t, 3, H, W) of such, of (b, 3, H, W), or of a list of b of (3, H, W) or (t, 3, H, W). Raises ConfigError."""
+    if not isinstance(images, Tensor):
+        shapes = {tuple(image.shape) for image in images}
+        if len(shapes) != 1:
+            raise ConfigError(f"images of shapes {sorted(shapes)}: want one shape, (3, H, W) or (t, 3, H, W)")
+        images = torch.stack(list(images))
+    if images.ndim == 4:
+        images = images[:, None]
+    if images.ndim != 5 or not images.is_floating_point():
+        raise ConfigError(f"images of shape {tuple(images.shape)} and {images.dtype}: want (b, 3, H, W) or (b, t, 3, H, W), prepared")
+    return images
+
+
+def as_rgb(picture: Picture) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 of a PIL image of any mode, or of what is that already. Raises ConfigError."""
+    if isinstance(picture, Image.Image):
+        return np.asarray(picture.convert("RGB"))
+    if not isinstance(picture, np.ndarray):
+        raise ConfigError(f"picture of type {type(picture).__name__}: want (H, W, 3) uint8 RGB, or a PIL image")
+    check(picture)
+    return picture
 
 
 def check(rgb: NDArray[np.uint8]) -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from edge_vla.errors import ConfigError
 
 if TYPE_CHECKING:
     from edge_vla.learn.backbones.base import BaseRoboVLM
 
-PRECISIONS = {"bf16": torch.bfloat16, "fp16": torch.float16, "16": torch.float16, "fp32": torch.float32, "32": torch.float32}
+PRECISIONS = {
+    "bf16": torch.bfloat16, "bf16-mixed": torch.bfloat16, "fp16": torch.float16, "16": torch.float16, "16-mixed": torch.float16,
+    "fp32": torch.float32, "32": torch.float32, "32-true": torch.float32,
+}  # fmt: skip
 LAYERS = ("layers", "blocks", "h")  # what backbones call the list of their decoder layers
 WORD_HEADS = {"lm_head", "post_ln"}  # and what makes logits of their output: part of the language model, wherever it is kept
 
@@ -114,8 +117,41 @@ def resting(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def dtype_of(precision: str) -> torch.dtype:
+def dtype_of(precision: str | int) -> torch.dtype:
     """The dtype a configuration's `precision` means. Raises ConfigError."""
-    if precision not in PRECISIONS:
+    if str(precision) not in PRECISIONS:
         raise ConfigError(f"precision {precision!r}: want one of {', '.join(PRECISIONS)}")
-    return PRECISIONS[precision]
+    return PRECISIONS[str(precision)]
+
+
+def autocast(model: BaseRoboVLM) -> AbstractContextManager[object]:
+    """The forward pass in `train_setup.precision`, the weights as they were loaded; whoever calls decides where nothing is said.
+
+    In `fp32` it holds off what a caller may have around it. Raises ConfigError for half precision on a CPU, which has no such LSTM.
+    """
+    precision = model.train_setup_configs.get("precision")
+    if precision is None:
+        return nullcontext()
+    dtype = dtype_of(precision)
+    if dtype is torch.float16 and model.device.type == "cpu":
+        raise ConfigError(f"train_setup.precision {precision!r}: a CPU trains in bf16 or fp32")
+    return torch.autocast(model.device.type, dtype if dtype is not torch.float32 else None, enabled=dtype is not torch.float32)
+
+
+def reinit(module: nn.Module, beside: tuple[str, ...] = ()) -> None:
+    """The reference's `reinit`, which throws a backbone's training away: weights of two and more dimensions anew, their biases 0.
+
+    Xavier-uniform, in every module that has such a `weight` (linear layers, convolutions, embeddings). Norms stay, and so does whatever
+    is a parameter under another name: class tokens, gates, queries, packed projections. `beside` are prefixes of what is left alone.
+    """
+    with torch.no_grad():
+        for name, child in module.named_children():
+            if f"{name}.".startswith(beside):
+                continue
+            weight, bias = getattr(child, "weight", None), getattr(child, "bias", None)
+            if not isinstance(weight, Tensor) or weight.dim() < 2:
+                reinit(child)
+                continue
+            nn.init.xavier_uniform_(weight)
+            if isinstance(bias, Tensor):
+                bias.zero_()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_vla.actions import generate_chunk_data, get_chunked_episode, get_tensor_chunk
+from edge_vla.actions import generate_chunck_data, generate_chunk_data, get_chunked_episode, get_tensor_chunk
 
 GOLDEN = np.load(Path(__file__).resolve().parents[1] / "golden" / "robovlms" / "action_utils.npz")
 Sampling = Literal["sliding", "range"]
@@ -23,6 +23,7 @@ def test_chunks_are_the_references() -> None:
 
 
 def test_the_references_other_chunks_begin_a_step_later() -> None:
+    assert generate_chunck_data is generate_chunk_data, "the reference's spelling"
     after = generate_chunk_data(GOLDEN["chunk/generate_in"], 4, 3, after_current=True)
     np.testing.assert_array_equal(after[:, :-1], GOLDEN["chunk/generate_w4_c3"][:, 1:])
     np.testing.assert_array_equal(after[:, -1], GOLDEN["chunk/generate_in"][:, 4:])

@@ -69,6 +69,23 @@ def test_tensors_lists_and_arrays_read_the_same(values: list[float]) -> None:
     assert np.abs(back - np.clip(values, -1, 1)).max() <= 1 / 255 + 1e-12
 
 
+def test_texts_have_the_shape_of_their_actions() -> None:
+    own = ActionTokenizer(words(500, eos_token="w1"), 32)
+    one = own(np.array([0.0, 1.0]))
+    assert one == " ".join(f"w{row}" for row in own.encode_actions_to_token_ids([0.0, 1.0]))
+    assert own(np.array([[0.0, 1.0], [1.0, 0.0]])) == [one, " ".join(reversed(str(one).split()))]
+    assert own(np.zeros((2, 3, 2))) == [[own(np.zeros(2))] * 3] * 2
+    assert own(np.zeros(0)) == ""
+    assert own(np.zeros((0, 3))) == []
+    with pytest.raises(ValueError, match=r"action: want \(A,\) or \(\.\.\., A\), got the number 0\.5"):
+        own(0.5)
+
+
+def test_the_references_flag_changes_nothing_as_there() -> None:
+    one, other = (ActionTokenizer(words(500), 32, -1, 1, add_action_end_flag=flag) for flag in (True, False))
+    assert one.encode_actions_to_token_ids([0.1, 0.7]) == other.encode_actions_to_token_ids([0.1, 0.7])
+
+
 def test_a_vocabulary_too_small_is_refused() -> None:
     with pytest.raises(ValueError, match="do not fit"):
         ActionTokenizer(words(200))

@@ -93,6 +93,44 @@ def test_weights_are_a_weighted_mean() -> None:
     assert float(got["loss_gripper"]) == pytest.approx(math.log(2))
 
 
+def test_what_weighs_nothing_may_be_nan_and_a_negative_weight_may_not_be() -> None:
+    said, true, mask = drawn()
+    weight = mask.float()
+    want = policy_loss(said, true, weight=weight)
+    said[~mask], true[~mask] = math.nan, math.nan
+    said = said.requires_grad_()
+    got = policy_loss(said, true, weight=weight)
+    for key, value in want.items():
+        torch.testing.assert_close(got[key].detach(), value)
+    got["total_loss"].backward()
+    assert said.grad is not None
+    assert said.grad.isfinite().all()
+    for wrong in (torch.tensor([1.0, 1.0, -0.5]), torch.tensor([1.0, math.nan, 1.0])):
+        with pytest.raises(ValueError, match=r"weight: want numbers of at least 0, got (-0\.5|nan)"):
+            policy_loss(*drawn()[:2], weight=wrong)
+
+
+def test_a_mask_of_the_first_dimensions_is_one_of_all() -> None:
+    """The reference indexes with its mask, so (b, l) leaves whole chunks out."""
+    said, true, _ = drawn()
+    frames = torch.tensor([[True, False, True, True], [False, False, True, False]])
+    want = policy_loss(said, true, frames[..., None].expand(SHAPE))
+    assert policy_loss(said, true, frames) == want
+    torch.testing.assert_close(want["loss_arm"], torch.nn.functional.huber_loss(said[..., :-1][frames], true[..., :-1][frames]))
+    assert head_losses(said, true, frames) == head_losses(said, true, frames[..., None].expand(SHAPE))
+    assert policy_loss(said, true, torch.tensor([True, False])) == policy_loss(said[0], true[0])
+    for wrong in (frames.T, frames[0], frames[:, :3], torch.tensor(True)):
+        with pytest.raises(ValueError, match=r"mask: want shape \(2, 4, 3\), or its first dimensions, got"):
+            policy_loss(said, true, wrong)
+
+
+def test_an_action_of_one_number_has_no_arm() -> None:
+    said = torch.zeros(2, 3, 1)
+    for action in (said, (said[..., :0], said[..., 0])):
+        with pytest.raises(ValueError, match="actions of 1 number: want an arm of at least 1, and a gripper"):
+            policy_loss(action, said)
+
+
 def test_pairs_and_single_tensors_are_the_same() -> None:
     said, true, mask = drawn()
     wanted = policy_loss(said, true, mask)
@@ -151,6 +189,14 @@ def test_ratios_are_settings_and_discrete_actions_raise_co_training() -> None:
     parts = {"loss_arm_act": ONE, "loss_gripper_act": ONE, "loss_vl_cotrain": ONE}
     assert float(total_loss(parts, LossRatios(arm_gripper_loss_ratio=0.5, vl_cotrain_ratio=0.25))) == pytest.approx(1.75)
     assert float(total_loss(parts, LossRatios(discrete=True))) == pytest.approx(1.51)
+
+
+def test_ratios_of_a_configuration() -> None:
+    assert LossRatios.from_config({}) == LossRatios.from_config({"kl_div_ratio": None, "act_head": None}) == LossRatios()
+    names = ("arm_gripper_loss_ratio", "fwd_loss_ratio", "cap_loss_ratio", "kl_div_ratio", "clip_norm_ratio", "vl_cotrain_ratio")
+    said = {name: 0.1 * (k + 1) for k, name in enumerate(names)}
+    assert LossRatios.from_config(said | {"other": 3}) == LossRatios(**said)
+    assert LossRatios.from_config({"act_head": {"action_space": "discrete"}}) == LossRatios(discrete=True)
 
 
 def test_an_unknown_loss_and_no_loss_are_refused() -> None:

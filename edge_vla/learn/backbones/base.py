@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,9 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edge_vla.errors import ConfigError
-from edge_vla.learn import actor, trainable
+from edge_vla.grammars import Answer, Ask, PictureMap, Told, Vocabulary
+from edge_vla.learn import actor, arguments, differences, grounding, speaker, trainable
+from edge_vla.learn.backbones.reference import Reference
+from edge_vla.learn.backbones.wording import Wording
 from edge_vla.learn.checkpoint import read_config
-from edge_vla.learn.heads import HEADS, BasePolicyHead
+from edge_vla.learn.config import given, model_folder
+from edge_vla.learn.heads import BasePolicyHead, make_head
+from edge_vla.learn.pictures import Picture, as_rgb, batched, squash
 from edge_vla.learn.resampler import PerceiverResampler
 
 Configs = Mapping[str, Any]
@@ -32,26 +37,20 @@ class TextOutput:
     read: Tensor | None = None  # (rows, n, d) that a policy head reads instead of `hidden`
 
 
-class BaseRoboVLM(nn.Module):
-    """A policy on a backbone. `forward` gives losses, `inference` actions, `generate` text.
+class BaseRoboVLM(Wording, Reference, nn.Module):
+    """A policy on a backbone. `forward` gives losses, `inference` actions, `generate` text, `find` where a thing is.
 
     Subclasses give `_init_backbone`, the towers, `model_encode_images`, `run_text`, `logits` and what they say of themselves.
     State-dict keys are the reference's: `backbone.*`, `act_head.*`, `action_token`, `vision_resampler.*`, `embed_*_state.*`.
     """
 
     backbone: Any  # an nn.Module of the backbone's own kind
-    tokenizer: Any
     name: ClassVar[str]  # as `model` in a configuration
-    grammar: ClassVar[str]  # of its answers about where a thing is, by name in `edge_vla.grammars`
     image_size: ClassVar[int]  # pixels a side, squashed
     image_mean: ClassVar[tuple[float, float, float]]
     image_std: ClassVar[tuple[float, float, float]]
     image_brackets: ClassVar[bool] = False  # start and end tokens around an image
     both_ways: ClassVar[bool] = False  # picture and question attend to each other both ways when it answers in words
-    prompt: ClassVar[str]  # of a text question, "{text}" in it, and "{image}" where the picture is not second (or, without bos, first)
-    instruction: ClassVar[str]  # of a robot's task, as the reference's training data has it, "{text}" in it
-    parts_beside: ClassVar[tuple[str, ...]] = ()  # prefixes of what the reference keeps beside its backbone and is part of ours
-    adds_special: ClassVar[bool] = True  # whether the tokenizer adds its own special tokens to prompt and instruction
 
     def __init__(  # noqa: PLR0913 - the reference's constructor
         self, configs: Configs, train_setup_configs: Configs | None = None, act_encoder_configs: Configs | None = None,
@@ -65,23 +64,31 @@ class BaseRoboVLM(nn.Module):
         Raises ConfigError for a model folder that is not this backbone's, and for parts that the original names but never had.
         """
         super().__init__()
+        configs = given(configs)
+        arguments.check_constructor({"use_clip_norm": configs.get("use_clip_norm"), **reference})
         if act_encoder_configs or fwd_head_configs or configs.get("fwd_head") or configs.get("act_encoder"):
             raise ConfigError("act_encoder and fwd_head: RoboVLMs names these parts and has no code for them; leave them null")
-        self.configs, self.unused_arguments = configs, sorted(reference)
-        self.train_setup_configs: Configs = configs.get("train_setup", {}) if train_setup_configs is None else train_setup_configs
-        self.act_head_configs: Configs | None = configs.get("act_head") if act_head_configs is None else act_head_configs
+        self.model_path, self.unused_arguments = model_folder(configs), sorted(reference)
+        configs["vlm"] = {**configs.get("vlm", {}), "pretrained_model_name_or_path": str(self.model_path)}
+        self.configs = configs
+        self.train_setup_configs: Configs = given(configs.get("train_setup") if train_setup_configs is None else train_setup_configs)
+        head = configs.get("act_head") if act_head_configs is None else act_head_configs
+        self.act_head_configs: Configs | None = None if head is None else given(head)
         self.window_size = int(configs.get("window_size", 1) if window_size is None else window_size)
         self.fwd_pred_next_n = int(configs.get("fwd_pred_next_n", 1) if fwd_pred_next_n is None else fwd_pred_next_n)
         self.use_hand_rgb = bool(configs.get("use_hand_rgb", False) if use_hand_rgb is None else use_hand_rgb)
         self.use_state = bool(configs.get("use_state", False) if use_state is None else use_state)
         self.reference_padding = bool(configs.get("reference_padding", False))
-        self.model_path = Path(configs["vlm"]["pretrained_model_name_or_path"])
         self.model_config: dict[str, Any] = dict(read_config(self.model_path))
         self.tokenizer, self.backbone = self._init_backbone()
+        self.take_words(configs.get("tokenizer") or {}, len(self.word_embedding.weight))
+        differences.warn(self)
+        if self.train_setup_configs.get("reinit", False):
+            trainable.reinit(self.backbone, self.parts_beside)
         self._init_heads()
         resampled = configs.get("use_vision_resampler", False) if use_vision_resampler is None else use_vision_resampler
         shape = vision_resampler_configs or configs.get("vision_resampler") or {}
-        self.vision_resampler = PerceiverResampler(**{**shape, "dim": self.hidden_size}) if resampled else None
+        self.vision_resampler = PerceiverResampler(dim=self.hidden_size, **differences.resampler_shape(shape)) if resampled else None
         if self.use_state:
             self.embed_arm_state = nn.Linear(ARM_STATE, self.hidden_size)
             self.embed_gripper_state = nn.Embedding(2, self.hidden_size)
@@ -149,33 +156,6 @@ class BaseRoboVLM(nn.Module):
         """Rows and columns of an image's tokens, where the language model numbers these in two dimensions."""
         return None
 
-    def question_ids(self, question: str) -> list[int]:
-        """A question as the model was trained on questions, its picture behind the first `question_lead` tokens."""
-        before, image, after = self.prompt.rpartition("{image}")
-        ids = self.ids(before) if image else []
-        return ids + self.ids(after.format(text=question), special=not image)
-
-    def question_lead(self) -> int:
-        """How many of a question's tokens come before the picture: those before "{image}", or the bos if there is one."""
-        before, image, _ = self.prompt.rpartition("{image}")
-        return len(self.ids(before)) if image else int(self.tokenizer.bos_token is not None)
-
-    def instruction_ids(self, task: str) -> list[int]:
-        """A robot's task as `lang_x` has it, without pads."""
-        return self.ids(self.instruction.format(text=task.strip()))
-
-    def ids(self, text: str, *, special: bool = True) -> list[int]:
-        """Token ids, with the tokenizer's own special tokens where this model wants them."""
-        return list(self.tokenizer(text, add_special_tokens=special and self.adds_special).input_ids)
-
-    def end_ids(self) -> set[int]:
-        """Tokens that end an answer."""
-        return {self.tokenizer.eos_token_id} - {None}
-
-    def decode(self, ids: list[int]) -> str:
-        """An answer as text, with the tokens a grounding format is made of."""
-        return str(self.tokenizer.decode(ids, skip_special_tokens=False)).strip()
-
     # -- what all have
 
     @property
@@ -192,27 +172,26 @@ class BaseRoboVLM(nn.Module):
         return str((self.act_head_configs or {}).get("action_space", "continuous"))
 
     @property
-    def image_processor(self) -> Callable[[NDArray[np.uint8]], Tensor]:
-        """(H, W, 3) uint8 RGB to (3, size, size), as the original prepares its images."""
-        return self.preprocess
+    def image_processor(self) -> Callable[[Picture], Tensor]:
+        """A PIL image, or (H, W, 3) uint8 RGB, to (3, size, size) as the original prepares its images."""
+        return lambda picture: self.preprocess(as_rgb(picture))
 
     def preprocess(self, rgb: NDArray[np.uint8]) -> Tensor:
         """Squash to a square with PIL's bicubic, scale to 0..1, subtract the mean, divide by the deviation."""
-        from edge_vla.learn.pictures import squash
-
         return squash(rgb, self.image_size, self.image_mean, self.image_std)
 
     def question_picture(self, rgb: NDArray[np.uint8]) -> Tensor:
         """A picture as the model saw pictures of questions; the policy's unless the original prepares the two differently."""
         return self.preprocess(rgb)
 
-    def encode_images(self, images: Tensor, image_sizes: object = None) -> Tensor:  # noqa: ARG002 - the reference's
-        """(b, 3, H, W) or (b, t, 3, H, W) to (b, t, tokens, d), through the resampler where there is one."""
-        if images.ndim == 4:
-            images = images[:, None]
-        if images.ndim != 5:
-            raise ConfigError(f"images of shape {tuple(images.shape)}: want (b, 3, H, W) or (b, t, 3, H, W)")
-        features = self.model_encode_images(images.flatten(0, 1))
+    def picture_map(self, width: int, height: int) -> PictureMap:
+        """Where `question_picture` puts a picture of that size, in pixels."""
+        return PictureMap.squashed((width, height), (self.image_size, self.image_size))
+
+    def encode_images(self, images: Tensor | Sequence[Tensor], image_sizes: object = None) -> Tensor:  # noqa: ARG002 - the reference's
+        """(b, 3, H, W) or (b, t, 3, H, W), or a list of b, to (b, t, tokens, d), through the resampler where there is one."""
+        images = batched(images)
+        features = self.model_encode_images(images.flatten(0, 1).to(next(self.backbone.parameters()).dtype))
         if self.vision_resampler is not None:
             features = self.vision_resampler(features[:, None, None])[:, 0]
         return features.unflatten(0, images.shape[:2])
@@ -221,7 +200,8 @@ class BaseRoboVLM(nn.Module):
         """(b, t, 7) robot state, its last number the gripper 0 or 1, to (b, t, d)."""
         if state.shape[-1] != ARM_STATE + 1:
             raise ConfigError(f"robot state of shape {tuple(state.shape)}: want {ARM_STATE + 1} numbers in the last dimension")
-        arm, gripper = self.embed_arm_state(state[..., :ARM_STATE]), self.embed_gripper_state(state[..., ARM_STATE].long())
+        arm = self.embed_arm_state(state[..., :ARM_STATE].to(self.embed_arm_state.weight.dtype))
+        gripper = self.embed_gripper_state(state[..., ARM_STATE].long())
         embedded: Tensor = self.embed_state(torch.cat([arm, gripper], -1))
         return embedded
 
@@ -231,16 +211,6 @@ class BaseRoboVLM(nn.Module):
             return None, None
         both: Tensor = self.word_embedding(torch.tensor([self.bracket_ids()], device=self.device).expand(rows, 2))
         return both[:, :1], both[:, 1:]
-
-    @classmethod
-    def import_backbone(cls, tensors: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:  # noqa: ARG003 - for backbones that rename
-        """RoboVLMs' `backbone.*` tensors, without that prefix, to the public layout of the model in `folder`: as a rule they are in it."""
-        return tensors
-
-    @classmethod
-    def import_policy(cls, tensors: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:  # noqa: ARG003 - for backbones that rescale
-        """RoboVLMs' other tensors to what they have to be here, where the two differ in what they feed the language model."""
-        return tensors
 
     def _init_heads(self) -> None:
         """The policy head and, in continuous action spaces, the action token it is read from."""
@@ -254,15 +224,8 @@ class BaseRoboVLM(nn.Module):
 
     def _make_head(self, section: dict[str, Any]) -> BasePolicyHead:
         """The head an `act_head` section names; window and chunk are the model's. Raises ConfigError."""
-        kind = section.pop("type", None)
-        if kind not in HEADS:
-            raise ConfigError(f"act_head.type {kind!r}: want one of {', '.join(HEADS)}")
-        given: dict[str, Any] = {"in_features": self.hidden_size, "hidden_size": 1024, "latent": 1, "down_sample": "none"} | section
-        given |= {"window_size": self.window_size, "fwd_pred_next_n": self.fwd_pred_next_n, "tokenizer": self.tokenizer}
-        try:
-            return HEADS[kind](**given)
-        except (TypeError, ValueError) as err:
-            raise ConfigError(f"act_head: {err}") from err
+        settled = {"in_features": self.hidden_size, "window_size": self.window_size, "fwd_pred_next_n": self.fwd_pred_next_n}
+        return make_head(section, settled | {"tokenizer": self.tokenizer})
 
     def _trainable_params_setup(self) -> None:
         """Freeze, thaw and wrap as `train_setup` says."""
@@ -272,19 +235,43 @@ class BaseRoboVLM(nn.Module):
         """Losses of a batch (`mode="train"`, the default) or, with `mode="inference"`, what `inference` gives.
 
         vision_x (b, window, 3, H, W), lang_x (b, t) ids padded on the right, attention_mask (b, t). The other keys are the
-        reference's: action_labels, action_mask, vision_gripper, rel_state, instr_and_action_ids, _labels, _mask.
+        reference's: action_labels, action_mask, vision_gripper, rel_state, instr_and_action_ids, _labels, _mask, data_source. Raises
+        ConfigError for any other. It runs in `train_setup.precision`; the memory of a stepping policy is neither read nor written.
         """
-        if batch.pop("mode", "train") == "inference":
+        if arguments.mode_of(batch) == "inference":
             return self.inference(vision_x, lang_x, attention_mask, **batch)
-        return actor.losses(self, vision_x, lang_x, attention_mask, batch)
+        arguments.check_batch(batch, acting=False)
+        with trainable.autocast(self):
+            return actor.losses(self, vision_x, lang_x, attention_mask, batch)
 
     def inference(self, vision_x: Tensor, lang_x: Tensor, attention_mask: Tensor | None = None, **batch: Any) -> dict[str, Any]:
-        """{"action": (arm, gripper)} as tensors from a continuous head, or decoded values (b, chunk, action_dim) from a discrete one."""
-        with torch.no_grad():
+        """{"action": (arm, gripper)} as tensors from a continuous head, or decoded values (b, chunk, action_dim) from a discrete one.
+
+        Whatever mode the model is in it rests meanwhile: no dropout, and one frame a call joins the head's memory.
+        """
+        arguments.check_batch(batch, acting=True)
+        with torch.no_grad(), trainable.resting(self):
             return {"action": actor.act(self, vision_x, lang_x, attention_mask, batch)}
 
-    def generate(self, prompt: str, image: NDArray[np.uint8], max_new_tokens: int = 64) -> str:
-        """The model's greedy answer to a question about an (H, W, 3) uint8 RGB image."""
-        from edge_vla.learn.speaker import speak
+    def generate(self, prompt: str, image: Picture, max_new_tokens: int = 64) -> str:
+        """The model's greedy answer to a question about a PIL image, or one of (H, W, 3) uint8 RGB."""
+        return speaker.speak(self, prompt, as_rgb(image), max_new_tokens)
 
-        return speak(self, prompt, image, max_new_tokens)
+    def find(self, thing: str, image: Picture, most: int = grounding.MOST) -> Answer:
+        """Where a thing is in a PIL image, or one of (H, W, 3) uint8 RGB, by the model's own reply format: at most `most` places.
+
+        Each has the model's own probability. Raises ConfigError for a thing that cannot be asked for and for a tokenizer without the
+        rows that the format takes.
+        """
+        return grounding.find(self, thing, as_rgb(image), most)
+
+    def tell(self, asked: Ask, features: Tensor, most: int) -> Told:
+        """The answer to one of a grammar's questions about an image's features (1, 1, tokens, d)."""
+        return grounding.tell(self, asked, features, most)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """What each row of the language model spells. Raises ConfigError for a tokenizer without an end."""
+        known = len(self.word_embedding.weight)  # a tokenizer may have rows that the language model has not
+        tokens = {token: row for token, row in self.tokenizer.get_vocab().items() if row < known}
+        return Vocabulary(tokens, self.end_ids(), self.spelling)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from edge_vla.errors import ConfigError
+from edge_vla.grammars import PictureMap, Spelling
 from edge_vla.learn import trainable
 from edge_vla.learn.backbones.base import BaseRoboVLM, TextOutput
 from edge_vla.learn.backbones.flamingo_files import FlamingoBackbone, Wanted, load_backbone
@@ -26,6 +28,7 @@ from edge_vla.learn.sequence import attention
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 CHUNK_END, IMAGE_MARK, PAD = "<|endofchunk|>", "<image>", "<PAD>"
+LISTED = re.compile(r"(old_decoder_blocks|gated_cross_attn_layers)\.(\d+)\.")  # OpenFlamingo lists its layers' halves once more
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class RoboFlamingo(BaseRoboVLM):
 
     name = "flamingo"
     grammar = "words"
+    spelling = Spelling.BYTES
     image_mean, image_std = CLIP_MEAN, CLIP_STD
     prompt = "<image>Question:{text} Short answer:"
     instruction = "<image>{text}<|endofchunk|><|endoftext|>"
@@ -120,6 +124,9 @@ class RoboFlamingo(BaseRoboVLM):
         """OpenFlamingo learned from the middle square, as open_clip prepares pictures; the policy gets all of it, squashed."""
         return normalise(middle(rgb, self.image_size, rounded=True), CLIP_MEAN, CLIP_STD)
 
+    def picture_map(self, width: int, height: int) -> PictureMap:
+        return PictureMap.middle((width, height), self.image_size, rounded=True)
+
     def model_encode_images(self, images: Tensor) -> Tensor:
         """Patches as they leave the tower's last layer, before its last norm and without the class token, to 64 latents as wide."""
         patches = self.vision_tower(images).last_hidden_state[:, 1:]
@@ -147,15 +154,18 @@ class RoboFlamingo(BaseRoboVLM):
         return found
 
     @classmethod
-    def import_backbone(cls, tensors: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:  # noqa: ARG003 - the same for all three
+    def import_name(cls, name: str, config: Mapping[str, Any]) -> str | None:
         """The reference calls `lang_encoder` the backbone and has tower and resampler beside it; its layers are in it twice."""
-        out: dict[str, Tensor] = {}
-        for name, tensor in tensors.items():
-            if name.startswith(("old_decoder_blocks.", "gated_cross_attn_layers.")):
-                continue
-            beside = name.startswith(("vision_encoder.", "perceiver.", "lang_encoder."))
-            out[name if beside else f"lang_encoder.{name}"] = tensor
-        return out
+        if name.startswith(cls.parts_beside):
+            return name
+        neox = config.get("model_type") == "gpt_neox"
+        listed = LISTED.match(name)
+        if listed:
+            blocks = "gpt_neox.layers" if neox else "transformer.blocks"
+            part = "decoder_layer" if listed[1] == "old_decoder_blocks" else "gated_cross_attn_layer"
+            name = f"{blocks}.{listed[2]}.{part}.{name[listed.end() :]}"
+        tied = name == "lm_head.weight" and not neox
+        return "lang_encoder.transformer.wte.weight" if tied else f"lang_encoder.{name}"
 
     def _trainable_params_setup(self) -> None:
         """As the reference: the gated layers, the resampler and what `train_setup` adds; LoRA and checkpointing as everywhere."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 from transformers import AddedToken, DynamicCache, Kosmos2ForConditionalGeneration
 
 from edge_vla.errors import ConfigError
+from edge_vla.grammars import Spelling
 from edge_vla.learn.backbones.base import BaseRoboVLM, TextOutput
 from edge_vla.learn.backbones.native import load_native, load_tokenizer
 from edge_vla.learn.pictures import CLIP_MEAN, CLIP_STD
 from edge_vla.learn.sequence import attention
 
 BOI, EOI = "<image>", "</image>"
+EMBEDDING = "text_model.model.embed_tokens.weight"
 TAGS = (
     "</doc>", BOI, EOI, "</chunk>", "</line>", "<phrase>", "</phrase>", "<object>", "</object>", "</delimiter_of_multi_objects/>",
     "<grounding>",
@@ -29,6 +32,7 @@ class RoboKosMos(BaseRoboVLM):
 
     name = "kosmos"
     grammar = "kosmos"
+    spelling = Spelling.PIECES
     image_mean, image_std = CLIP_MEAN, CLIP_STD
     image_brackets = False
     prompt = "<grounding>{text}"
@@ -42,6 +46,11 @@ class RoboKosMos(BaseRoboVLM):
         if len(tokenizer) > rows:
             raise ConfigError(f"model {self.model_path}: {len(tokenizer)} tokens with those of grounding, and embeddings for {rows}")
         return tokenizer, model
+
+    @classmethod
+    def import_name(cls, name: str, config: Mapping[str, Any]) -> str | None:  # noqa: ARG003 - the base's
+        """Its head is its word embedding, always."""
+        return EMBEDDING if name == "text_model.lm_head.weight" else name
 
     @property
     def image_size(self) -> int:  # type: ignore[override]

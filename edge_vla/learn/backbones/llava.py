@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,22 @@ from torch import Tensor, nn
 from transformers import DynamicCache, LlavaForConditionalGeneration
 
 from edge_vla.errors import ConfigError
+from edge_vla.grammars import PictureMap, Spelling
 from edge_vla.learn.backbones.base import BaseRoboVLM, TextOutput
-from edge_vla.learn.backbones.llava_mpt import END_TOKEN, START_TOKEN, STOP_TOKEN, LlavaMpt, load_llava_mpt, load_words, patches
+from edge_vla.learn.backbones.llava_mpt import (
+    END_TOKEN,
+    START_TOKEN,
+    STOP_TOKEN,
+    TOWER_INSIDE,
+    LlavaMpt,
+    find_tower,
+    load_llava_mpt,
+    load_words,
+    patches,
+)
 from edge_vla.learn.backbones.native import load_native, load_tokenizer
+from edge_vla.learn.backbones.reference import hub_name
+from edge_vla.learn.checkpoint import read_config
 from edge_vla.learn.pictures import CLIP_MEAN, CLIP_STD, middle, normalise, pad_square, squash
 from edge_vla.learn.sequence import attention
 
@@ -43,6 +57,34 @@ class RoboLLaVA(BaseRoboVLM):
         if kind != "clip_vision_model" or not isinstance(layer, int):
             raise ConfigError(f"model {self.model_path}: want a CLIP tower and one vision_feature_layer, got {kind} and {layer}")
         return load_tokenizer(self.model_path), model
+
+    @classmethod
+    def import_name(cls, name: str, config: Mapping[str, Any]) -> str | None:
+        """LLaVA on MPT has its word embedding for a head."""
+        if config.get("model_type") == "llava_mpt":
+            return "transformer.wte.weight" if name == "lm_head.weight" else name
+        return hub_name(name)
+
+    @classmethod
+    def import_backbone(cls, tensors: dict[str, Tensor], folder: Path, policy: Mapping[str, Tensor]) -> dict[str, Tensor]:  # noqa: ARG003 - the base's
+        """On MPT the reference saves the tower with the rest; a tower from elsewhere would not be the one that was trained."""
+        if read_config(folder).get("model_type") == "llava_mpt" and not any(name.startswith(TOWER_INSIDE) for name in tensors):
+            raise ConfigError(f"1 missing: {TOWER_INSIDE}*, the vision tower, which RoboVLMs saves with the rest")
+        return tensors
+
+    @classmethod
+    def import_files(cls, folder: Path, configs: Mapping[str, Any]) -> dict[str, Path]:
+        """Of LLaVA on MPT the tower's config.json, which tells what the shapes of its weights do not."""
+        config = read_config(folder)
+        if config.get("model_type") != "llava_mpt":
+            return {}
+        named = str(config.get("mm_vision_tower", ""))
+        given = (configs.get("vision_encoder") or {}).get("clip_vision_encoder_path")
+        try:
+            tower = Path(given) if given else find_tower(folder, named)
+        except ConfigError:  # then its weights' shapes and OpenAI's habits are all there is, here as in any such folder
+            return {}
+        return {f"{Path(named).name}/config.json": tower / "config.json"}
 
     @property
     def mpt(self) -> LlavaMpt | None:
@@ -97,6 +139,10 @@ class RoboLLaVA(BaseRoboVLM):
     # -- questions in words
 
     @property
+    def spelling(self) -> Spelling:  # type: ignore[override]
+        return Spelling.BYTES if self.mpt else Spelling.PIECES
+
+    @property
     def prompt(self) -> str:  # type: ignore[override]
         if not self.mpt:
             return "USER: {image}\n{text} ASSISTANT:"
@@ -129,3 +175,7 @@ class RoboLLaVA(BaseRoboVLM):
         if self.mpt:
             return normalise(middle(rgb, self.image_size), CLIP_MEAN, CLIP_STD)
         return squash(pad_square(rgb, CLIP_MEAN)[0], self.image_size, CLIP_MEAN, CLIP_STD)
+
+    def picture_map(self, width: int, height: int) -> PictureMap:
+        laid = PictureMap.middle if self.mpt else PictureMap.padded
+        return laid((width, height), self.image_size)

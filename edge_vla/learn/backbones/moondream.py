@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from transformers import DynamicCache, PhiModel
 from transformers.initialization import no_init_weights
 
 from edge_vla.errors import ConfigError
+from edge_vla.grammars import Ask, Spelling, Told
+from edge_vla.learn import speaker
 from edge_vla.learn.backbones.base import BaseRoboVLM, TextOutput
 from edge_vla.learn.backbones.moondream_layout import (
     IMAGE_WORDS,
@@ -23,7 +26,7 @@ from edge_vla.learn.backbones.moondream_layout import (
     Release,
     own_names,
 )
-from edge_vla.learn.backbones.moondream_region import RegionModel, locate
+from edge_vla.learn.backbones.moondream_region import RegionModel, locate, tell
 from edge_vla.learn.backbones.moondream_vision import MoondreamVision, prepare
 from edge_vla.learn.backbones.native import load_tokenizer
 from edge_vla.learn.checkpoint import load_strict, read_config, read_weights
@@ -90,7 +93,9 @@ class RoboMoonDream(BaseRoboVLM):
     """`vlm` names a folder in the Hub's Moondream 2 layout; `vlm.revision`, its tag, settles what differs within a layout."""
 
     name = "moondream"
+    import_inside = "text_model."
     image_mean = image_std = HALF
+    spelling = Spelling.BYTES
     instruction = END + "{text}"
 
     def _init_backbone(self) -> tuple[Any, nn.Module]:
@@ -102,6 +107,11 @@ class RoboMoonDream(BaseRoboVLM):
             raise ConfigError(f"model {self.model_path}: its tokenizer has no {END!r}, with which every Moondream prompt begins")
         tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token = END, END, tokenizer.pad_token or END
         return tokenizer, model
+
+    @classmethod
+    def import_name(cls, name: str, config: Mapping[str, Any]) -> str | None:  # noqa: ARG003 - the base's
+        """Releases between 2024-08 and 2024-12 hold a region model beside what the reference uses."""
+        return None if name.startswith("region_model.") else name
 
     def _d_tokens(self, tokenizer: Any) -> dict[str, Any]:
         """D's special ids and prompts: what config.json says, else those of the tokenizer in the folder. Raises ConfigError."""
@@ -214,11 +224,12 @@ class RoboMoonDream(BaseRoboVLM):
 
     def detect(self, thing: str, rgb: NDArray[np.uint8]) -> list[dict[str, float]]:
         """Boxes in fractions of the picture, which they may leave a little, as Moondream's own `detect` gives them. Layout D only."""
-        return [
-            {"x_min": x - w / 2, "y_min": y - h / 2, "x_max": x + w / 2, "y_max": y + h / 2}
-            for x, y, w, h in locate(self, thing, rgb, sizes=True)
-        ]
+        return [spot.box for spot in locate(self, "detect", thing, speaker.see(self, rgb)).spots]
 
     def point(self, thing: str, rgb: NDArray[np.uint8]) -> list[dict[str, float]]:
         """Points in fractions of the picture, as Moondream's own `point` gives them. Layout D only."""
-        return [{"x": x, "y": y} for x, y in locate(self, thing, rgb, sizes=False)]
+        return [{"x": x, "y": y} for x, y in (spot.values for spot in locate(self, "point", thing, speaker.see(self, rgb)).spots)]
+
+    def tell(self, asked: Ask, features: Tensor, most: int) -> Told:
+        """On layout D as `detect` finds places, their numbers beside the rows."""
+        return super().tell(asked, features, most) if self.backbone.region_model is None else tell(self, asked.text, features, most)

@@ -61,7 +61,7 @@ FROM_D = (
     (r"^region\.", "region_model."),
 )
 # Buffers that some files hold, and B and C's region model, which those releases' own `generate` never uses.
-LEFT_OUT = re.compile(r"\.kv_cache\.|\.rotary_emb\.|\.freqs_cis$|^attn_mask$|^region_model\.coordinate_|^region_model\.size_")
+LEFT_OUT = re.compile(r"\.kv_cache\.|\.rotary_emb\.|\.freqs_cis$|^attn_mask$|^region_model\.")
 
 
 class Generation(str, Enum):

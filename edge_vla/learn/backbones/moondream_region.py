@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edge_vla.errors import ConfigError
+from edge_vla.grammars import Told
+from edge_vla.grammars.machine import NEAR
+from edge_vla.learn import speaker
 from edge_vla.learn.backbones.moondream_layout import RegionShape
 from edge_vla.learn.backbones.moondream_vision import Mlp
 
@@ -44,14 +47,30 @@ class RegionModel(nn.Module):
 
     def decode_coordinate(self, hidden: Tensor) -> Tensor:
         """(..., d) to (..., 1): the likeliest of the bins' left edges."""
-        logits = self.coord_decoder(hidden)
-        return logits.argmax(-1, keepdim=True).to(hidden.dtype) / logits.shape[-1]
+        return self.read_coordinate(hidden)[0]
 
     def decode_size(self, hidden: Tensor) -> Tensor:
         """(..., d) to (..., 2): width and height."""
+        return self.read_size(hidden)[0]
+
+    def read_coordinate(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """`decode_coordinate`, and the probability of all that is within a side / NEAR of it."""
+        logits = self.coord_decoder(hidden)[..., None, :]
+        return _likeliest(logits, torch.arange(logits.shape[-1], device=hidden.device) / logits.shape[-1])
+
+    def read_size(self, hidden: Tensor, *, least: int = 0) -> tuple[Tensor, Tensor]:
+        """`decode_size` of the bins from `least` on, and the probability of all these that are within a side / NEAR of it."""
         logits = self.size_decoder(hidden).unflatten(-1, (2, -1))
-        bins, last = logits.argmax(-1).to(hidden.dtype), logits.shape[-1] - 1
-        return torch.exp2(bins / last * OCTAVES - OCTAVES) if self.log_sizes else bins / (last + 1)
+        bins, last = torch.arange(logits.shape[-1], device=hidden.device), logits.shape[-1] - 1
+        return _likeliest(logits, torch.exp2(bins / last * OCTAVES - OCTAVES) if self.log_sizes else bins / (last + 1), least)
+
+
+def _likeliest(logits: Tensor, values: Tensor, least: int = 0) -> tuple[Tensor, Tensor]:
+    """(..., n, bins) with the values of the bins to (..., n) values and (..., n) probabilities."""
+    best = values[logits[..., least:].argmax(-1) + least]
+    near = (values - best[..., None]).abs() <= 1 / NEAR + 1e-6
+    near[..., :least] = False
+    return best.to(logits.dtype), (logits.double().softmax(-1) * near).sum(-1)
 
 
 def _waves(value: Tensor, frequencies: Tensor) -> Tensor:
@@ -59,48 +78,69 @@ def _waves(value: Tensor, frequencies: Tensor) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 
-@torch.no_grad()
-def locate(model: RoboMoonDream, thing: str, rgb: NDArray[np.uint8], *, sizes: bool, most: int = MOST_OBJECTS) -> list[tuple[float, ...]]:
-    """Where things are in an (H, W, 3) picture, in fractions of it: (x, y) or, with `sizes`, (x, y, width, height) around a middle.
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A place in fractions of the picture: (x, y) or, around that middle, (x, y, width, height); how likely each number is."""
 
-    Raises ConfigError for a model that has no region model.
+    values: tuple[float, ...]
+    chances: tuple[float, ...]
+
+    @property
+    def box(self) -> dict[str, float]:
+        x, y, width, height = self.values
+        return {"x_min": x - width / 2, "y_min": y - height / 2, "x_max": x + width / 2, "y_max": y + height / 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Places in the model's order, and P(the answer does not end before the first), whatever row is said instead of the end."""
+
+    spots: tuple[Spot, ...]
+    present: float
+
+
+@torch.no_grad()
+def locate(model: RoboMoonDream, kind: str, thing: str, features: Tensor, *, most: int = MOST_OBJECTS, least: int = 0) -> Located:
+    """Where things are in a picture of these features (1, 1, tokens, d), `kind` "detect" for boxes or "point".
+
+    As in Moondream's own code any row but the end is followed by a place. Sizes are of bins from `least` on. Raises ConfigError for a
+    model that has no region model.
     """
     region = model.backbone.region_model
     if region is None:
         raise ConfigError("Moondream's releases before 2025 answer in words only; detect and point need layout D")
-    ids = torch.tensor([model.place_ids("detect" if sizes else "point", thing)], device=model.device)
-    dtype = next(model.backbone.parameters()).dtype
-    image = model.encode_images(model.preprocess(rgb)[None].to(model.device, dtype))[:, 0]
-    words = model.word_embedding(ids)
-    walk = _Walk(model, torch.cat([words[:, :1], image, words[:, 1:]], 1))
-    found: list[tuple[float, ...]] = []
-    while len(found) < most and int(model.logits(walk.hidden).argmax()) not in model.end_ids():
-        values = []
+    walk = speaker.ask(model, model.place_ids(kind, thing), 1, features)
+    ends, logits = sorted(model.end_ids()), walk.logits[0]
+    absent = float(logits.double().softmax(-1)[ends].sum())
+    found: list[Spot] = []
+    while len(found) < most and int(logits.argmax()) not in ends:
+        values, chances = [], []
         for _ in range(2):
-            value = region.decode_coordinate(walk.hidden)
-            values.append(value)
+            value, chance = region.read_coordinate(walk.hidden)
             walk.step(region.encode_coordinate(value))
-        if sizes:
-            size = region.decode_size(walk.hidden)
-            values.append(size)
-            walk.step(region.encode_size(size))
-        found.append(tuple(float(v) for v in torch.cat(values, -1).flatten()))
-    return found
+            values.append(value)
+            chances.append(chance)
+        if kind == "detect":
+            value, chance = region.read_size(walk.hidden, least=least)
+            walk.step(region.encode_size(value))
+            values.append(value)
+            chances.append(chance)
+        logits = walk.logits[0]
+        found.append(Spot(tuple(torch.cat(values, -1).flatten().tolist()), tuple(torch.cat(chances, -1).flatten().tolist())))
+    return Located(tuple(found), max(0.0, 1 - absent))
 
 
-class _Walk:
-    """The language model's state while vectors are fed to it one at a time."""
+def tell(model: RoboMoonDream, thing: str, features: Tensor, most: int) -> Told:
+    """The answer to "detect" as its JSON. The chances of x, y, width and height stand at a box's four numbers, in this order.
 
-    def __init__(self, model: RoboMoonDream, embeddings: Tensor) -> None:
-        self.model = model
-        self.mask = torch.ones(embeddings.shape[:2], dtype=torch.bool, device=embeddings.device)
-        positions = torch.arange(self.mask.shape[1], device=embeddings.device)[None]
-        out = model.run_text(embeddings, self.mask, positions, keep=True)
-        self.hidden, self.cache = out.hidden[:, -1:], out.cache
-
-    def step(self, embedding: Tensor) -> None:
-        """Feed (1, 1, d)."""
-        self.mask = torch.cat([self.mask, self.mask.new_ones(1, 1)], 1)
-        position = torch.tensor([[self.mask.shape[1] - 1]], device=self.mask.device)
-        out = self.model.run_text(embedding, self.mask, position, self.cache, keep=True)
-        self.hidden, self.cache = out.hidden, out.cache
+    A size of 0, which releases of the first months of 2025 could say, is never said: it is no box.
+    """
+    told = locate(model, "detect", thing, features, most=min(most, MOST_OBJECTS), least=0 if model.backbone.region_model.log_sizes else 1)
+    tokens = [('{"objects": [', 1.0)]
+    for spot in told.spots:
+        tokens.append((", {" if len(tokens) > 1 else "{", 1.0))
+        for k, ((edge, value), chance) in enumerate(zip(spot.box.items(), spot.chances, strict=True)):
+            tokens += [(f'{", " if k else ""}"{edge}": ', 1.0), (json.dumps(value), min(1.0, chance))]
+        tokens.append(("}", 1.0))
+    tokens.append(("]}", 1.0))
+    return Told("".join(text for text, _ in tokens), tuple(tokens), told.present, 1 - told.present)

@@ -16,6 +16,13 @@ from transformers.utils import logging
 from edge_vla.errors import ConfigError
 from edge_vla.learn.checkpoint import check_weights, named, read_config
 
+BOTH = ("bos_token", "eos_token")
+# What the published tokenizers of a model_type have. Moondream's are given theirs by its own file; Qwen-VL of 2023 has neither.
+MARKS = {
+    "paligemma": BOTH, "kosmos-2": BOTH, "llava": BOTH, "llava_mpt": BOTH, "mosaic_gpt": BOTH, "mpt": BOTH, "gpt_neox": BOTH,
+    "qwen2_5_vl": ("eos_token",), "vlm": ("eos_token",),
+}  # fmt: skip
+
 
 def load_native(kind: type[PreTrainedModel], folder: Path, model_types: tuple[str, ...]) -> nn.Module:
     """The model in `folder`, float32. Raises ConfigError for another kind of model and for weights that are not exactly its own."""
@@ -56,7 +63,7 @@ def _silence() -> Iterator[None]:
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The folder's tokenizer, padding on the right as the layouts want it. Raises ConfigError."""
+    """The folder's tokenizer, padding on the right as the layouts want it. Raises ConfigError, also where it lost tokens of its own."""
     try:
         with _silence():
             tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
@@ -64,5 +71,8 @@ def load_tokenizer(folder: Path) -> Any:
         raise ConfigError(f"model {folder}: no usable tokenizer ({str(err).splitlines()[0][:200]})") from err
     if not tokenizer("a", add_special_tokens=False).input_ids:  # without its file some kinds are made empty, and say nothing
         raise ConfigError(f"model {folder}: no usable tokenizer (no vocabulary; is its tokenizer.json there?)")
+    lost = [name for name in MARKS.get(str(read_config(folder).get("model_type")), ()) if getattr(tokenizer, name) is None]
+    if lost:  # pictures and actions would go to other places of the sequence
+        raise ConfigError(f"model {folder}: its tokenizer has no {' and no '.join(lost)}; is its tokenizer_config.json there?")
     tokenizer.padding_side = "right"
     return tokenizer

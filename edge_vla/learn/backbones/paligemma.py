@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,19 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PaliGemmaForConditionalGeneration
 
+from edge_vla.errors import ConfigError
+from edge_vla.grammars import Spelling
 from edge_vla.learn.backbones.base import BaseRoboVLM, TextOutput
 from edge_vla.learn.backbones.native import load_native, load_tokenizer
+from edge_vla.learn.backbones.reference import hub_name
 from edge_vla.learn.checkpoint import read_config
 from edge_vla.learn.pictures import HALF
 from edge_vla.learn.sequence import attention
+
+EMBEDDING = "language_model.model.embed_tokens.weight"
+HIDDEN = 2048  # hidden_size of a config.json that has none, as transformers' PaliGemmaConfig has it
+# What reaches the text model as it is, where today's is not scaled any more.
+INJECTED = ("action_token", "embed_state.weight", "embed_state.bias", "vision_resampler.norm.bias", "vision_resampler.norm.weight")
 
 
 class RoboPaligemma(BaseRoboVLM):
@@ -21,6 +30,7 @@ class RoboPaligemma(BaseRoboVLM):
 
     name = "paligemma"
     grammar = "paligemma"
+    spelling = Spelling.PIECES
     image_mean = image_std = HALF
     both_ways = True
     prompt = "{image}<bos>{text}\n"
@@ -31,11 +41,28 @@ class RoboPaligemma(BaseRoboVLM):
         return load_tokenizer(self.model_path), load_native(PaliGemmaForConditionalGeneration, self.model_path, ("paligemma",))
 
     @classmethod
+    def import_name(cls, name: str, config: Mapping[str, Any]) -> str | None:  # noqa: ARG003 - both generations alike
+        found = hub_name(name)
+        return EMBEDDING if found == "language_model.lm_head.weight" else found
+
+    @classmethod
     def import_policy(cls, tensors: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:
         """What is injected was scaled by sqrt(hidden) inside the text model of the reference's time, and is not in today's."""
-        scale = float(read_config(folder)["text_config"]["hidden_size"]) ** 0.5  # type: ignore[index]
-        injected = ("action_token", "embed_state.weight", "embed_state.bias")
-        return {name: tensor * scale if name in injected else tensor for name, tensor in tensors.items()}
+        scale = _text_scale(folder)
+        return {name: tensor.float() * scale if name in INJECTED else tensor for name, tensor in tensors.items()}
+
+    @classmethod
+    def import_backbone(cls, tensors: dict[str, Tensor], folder: Path, policy: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The reference divides projected pictures by the root of config.json's hidden_size; its text model multiplies by that of its own.
+
+        The two cancel where these are one number. Behind a resampler the division has to stay: it is put into the projector, and the
+        multiplication into the resampler's last norm.
+        """
+        projected = _width(read_config(folder).get("hidden_size", HIDDEN), folder) ** 0.5
+        scale = (1.0 if INJECTED[-1] in policy else _text_scale(folder)) / projected
+        if scale == 1.0:
+            return tensors
+        return {name: t.float() * scale if name.startswith("multi_modal_projector.") else t for name, t in tensors.items()}
 
     @property
     def image_size(self) -> int:  # type: ignore[override]
@@ -90,3 +117,15 @@ class RoboPaligemma(BaseRoboVLM):
         found: Tensor = self.backbone.lm_head(hidden)
         cap = getattr(self.text_tower.config, "final_logit_softcapping", None)
         return found if cap is None else cap * (found / cap).tanh()
+
+
+def _text_scale(folder: Path) -> float:
+    """What the text model multiplies its embeddings with."""
+    text = read_config(folder).get("text_config")
+    return _width(text.get("hidden_size") if isinstance(text, dict) else None, folder) ** 0.5
+
+
+def _width(found: object, folder: Path) -> int:
+    if not isinstance(found, int) or found < 1:
+        raise ConfigError(f"model {folder}: its config.json has no usable hidden_size, at its top and in text_config; got {found!r}")
+    return found

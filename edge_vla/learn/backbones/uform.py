@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from transformers import AddedToken, DynamicCache, Qwen2Config, Qwen2ForCausalLM
 from transformers.initialization import no_init_weights
 
 from edge_vla.errors import ConfigError
+from edge_vla.grammars import PictureMap, Spelling
 from edge_vla.learn.backbones.base import BaseRoboVLM, TextOutput
 from edge_vla.learn.backbones.native import load_tokenizer
 from edge_vla.learn.backbones.uform_vision import UformPooler, UformVision
@@ -85,7 +87,9 @@ class RoboUform(BaseRoboVLM):
     """`vlm` names a folder in the Hub's UForm-Gen2 layout, with the tokenizer files of Qwen1.5-0.5B-Chat, which the Hub keeps apart."""
 
     name = "uform"
+    import_inside = "text_decoder."
     grammar = "words"
+    spelling = Spelling.BYTES
     image_mean, image_std = CLIP_MEAN, CLIP_STD
     prompt = (
         "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n {image} {text}<|im_end|>\n<|im_start|>assistant\n"
@@ -104,6 +108,14 @@ class RoboUform(BaseRoboVLM):
         if found != want:
             raise ConfigError(f"model {self.model_path}: its tokenizer has {IMAGE!r} as token {found}, config.json as {want}")
         return tokenizer, model
+
+    @classmethod
+    def import_name(cls, name: str, config: Mapping[str, Any]) -> str | None:
+        """Layer scales are `gamma` in one version of its library; the head is the word embedding where the text model ties them."""
+        text = config.get("text_config") or TEXT_MODELS.get(str(config.get("text_decoder_name_or_path"))) or {}
+        if name == HEAD and text.get("tie_word_embeddings"):
+            return EMBEDDING
+        return re.sub(r"^(image_encoder\.blocks\.\d+\.ls\d)\.gamma$", r"\1.weight", name)
 
     @property
     def image_size(self) -> int:  # type: ignore[override]
@@ -129,6 +141,9 @@ class RoboUform(BaseRoboVLM):
     def preprocess(self, rgb: NDArray[np.uint8]) -> Tensor:
         """Padded to a square with CLIP's mean colour, then bilinear to the size."""
         return squash(pad_square(rgb, CLIP_MEAN)[0], self.image_size, CLIP_MEAN, CLIP_STD, bilinear=True)
+
+    def picture_map(self, width: int, height: int) -> PictureMap:
+        return PictureMap.padded((width, height), self.image_size)
 
     def model_encode_images(self, images: Tensor) -> Tensor:
         features: Tensor = self.backbone.image_pooler(self.vision_tower(images))

@@ -97,6 +97,11 @@ class BasePolicyHead(nn.Module):
     def reset(self) -> None:
         """Forgets the episode. Nothing to forget in a head without history."""
 
+    def whole(self, tok_seq: Tensor) -> Output:
+        """What losses read: the output of every frame there is, in any mode. No memory is read and none written."""
+        output: Output = self(tok_seq)
+        return output
+
     def step(self, tok_seq: Tensor, history: Tensor | None = None) -> tuple[Output, Tensor | None]:
         """One frame (b, 1, n, d) after `history`, and the history for the next frame. Changes nothing in the head."""
         if history is not None:
@@ -188,6 +193,9 @@ class WindowedHead(BasePolicyHead):
     def outputs(self, x: Tensor) -> Output:
         """Hidden states (b, l, L * hidden_size) to the head's output."""
         return self._chunks(self.actions(x)), self._chunks(self.gripper(x))
+
+    def whole(self, tok_seq: Tensor) -> Output:
+        return self.outputs(self.body(self.sample(tok_seq)))
 
     def forward(self, tok_seq: Tensor, h_0: tuple[Tensor, Tensor] | None = None, **_: object) -> Output:
         features = self.sample(tok_seq)

@@ -1,5 +1,6 @@
 """Heads of RoboVLMs' mobile fork: a base's velocities, and classes of motion. No gripper, so their second output is None."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,6 +71,8 @@ class MobileVLAClassificationDecoder(MobileHead):
         at_least_one(num_classes=num_classes)
         if class_weights is not None and len(class_weights) != num_classes:
             raise ValueError(f"class_weights: want {num_classes}, one a class, got {len(class_weights)}")
+        if class_weights is not None and not all(0 <= weight < math.inf for weight in class_weights):
+            raise ValueError(f"class_weights: want numbers of at least 0, got {list(class_weights)}")
         self.num_classes = self.action_dim = num_classes
         self.logits = nn.Linear(self.hidden_size * self.latent, self.fwd_pred_next_n * num_classes)
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float)

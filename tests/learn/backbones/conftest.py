@@ -201,6 +201,24 @@ def llava_mpt(write_llava_mpt: Writer, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture(scope="session")
+def engine(
+    write_paligemma: Writer, write_kosmos: Writer, write_llava: Writer, write_llava_mpt: Writer, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Any]:
+    """engine("kosmos"): a tiny model by its name in engines.py, with the rows its reply format takes; made once."""
+    from tests.learn.backbones import engines
+
+    writers = {"paligemma": write_paligemma, "kosmos": write_kosmos, "llava": write_llava, "llava_mpt": write_llava_mpt}
+    made: dict[str, Any] = {}
+
+    def get(name: str) -> Any:
+        if name not in made:
+            made[name] = engines.load(engines.write(name, tmp_path_factory.mktemp(name), writers))
+        return made[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
 def configs() -> Callable[..., dict[str, Any]]:
     """configs(folder, head={...}, train_setup={...}, window_size=2): a small LSTM policy unless told otherwise."""
 

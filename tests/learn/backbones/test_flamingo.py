@@ -280,7 +280,7 @@ def test_no_text_without_an_image(make: Make) -> None:
     ("keys", "said"),
     [
         ({"act_head": HEAD | {"history_type": "video"}}, "'video'"),
-        ({"act_head": HEAD | {"action_space": "down_sample", "token_source": "vision"}}, "no such tokens"),
+        ({"act_head": HEAD | {"action_space": "down_sample", "down_sample": "pooling", "token_source": "vision"}}, "no such tokens"),
         ({"use_vision_resampler": True}, "use_vision_resampler"),
         ({"train_setup": {"train_decoder_layers": 9}}, "has 1 gated"),
         ({"reference_hidden": True}, "only mosaic_gpt"),

@@ -18,6 +18,7 @@ from edge_vla.learn.backbones.flamingo import RoboFlamingo
 from edge_vla.learn.backbones.flamingo_files import FlamingoBackbone, build_language, language_name, whole_names
 from edge_vla.learn.build import load_policy
 from edge_vla.learn.import_robovlms import import_checkpoint
+from edge_vla.learn.reference_names import one_each
 from tests.learn.backbones.tiny_flamingo import (
     KINDS,
     TINY_CONFIG,
@@ -210,11 +211,15 @@ def test_one_folder_with_everything_is_the_same_model(broken: Callable[..., dict
     for name, tensor in language.items():
         if name not in embeddings:
             reference[_inside(name, blocks) if blocks in name else name] = tensor
-    doubled = {f"old_decoder_blocks.0.{k}": torch.ones(1) for k in "ab"} | {"gated_cross_attn_layers.0.attn_gate": torch.ones(1)}
+    at = (f"{blocks}.0.decoder_layer.", f"{blocks}.{KINDS[kind][2] - 1}.gated_cross_attn_layer.")
+    lists = ("old_decoder_blocks.0.", f"gated_cross_attn_layers.{KINDS[kind][2] - 1}.")
+    doubled = {n.replace(own, listed): t for own, listed in zip(at, lists, strict=True) for n, t in reference.items() if n.startswith(own)}
+    assert len(doubled) > 10
     whole = {
         f"vision_encoder.{name}": t for name, t in (tower | {"text_projection": torch.ones(2, 2), "logit_scale": torch.ones(())}).items()
     }
-    imported = RoboFlamingo.import_backbone(reference | doubled | whole, folder)
+    imported, left_out = one_each(reference | doubled | whole, lambda name: RoboFlamingo.import_name(name, TINY_CONFIG[kind]))
+    assert left_out.keys() == doubled.keys()
     for file in [*folder.glob("model*"), *folder.glob("pytorch_model*"), *folder.parent.glob("OpenFlamingo*/*")]:
         file.unlink()
     save_file({name: tensor.clone() for name, tensor in imported.items()}, folder / "model.safetensors", {"format": "pt"})
@@ -247,7 +252,8 @@ def test_a_policy_of_the_reference_is_imported(broken: Callable[..., dict[str, A
         elif part == "perceiver":
             stored[name] = tensor
     stored |= {f"vision_encoder.{name}": tensor for name, tensor in (parts("mpt")[2] | {"logit_scale": torch.ones(())}).items()}
-    stored |= {f"{k}.gated_cross_attn_layers.3.attn_gate": torch.ones(1) for k in ("model", "backbone")}
+    gate = stored["backbone.transformer.blocks.3.gated_cross_attn_layer.attn_gate"]
+    stored |= {f"{k}.gated_cross_attn_layers.3.attn_gate": gate for k in ("model", "backbone")}
     torch.save({"model_state_dict": stored}, tmp_path / "policy.pt")
     (tmp_path / "project.json").write_text(json.dumps(configs))
     import_checkpoint(tmp_path / "policy.pt", tmp_path / "project.json", tmp_path / "out")

@@ -139,7 +139,8 @@ def test_the_configuration_of_the_reference_builds(folders: dict[str, dict[str, 
     }  # fmt: skip
     head = HEAD | {"action_space": "down_sample", "down_sample": "pooling", "latent": 1, "with_history": True}
     tokenizer = {"tokenizer_type": "flamingo", "max_text_len": 32, "additional_special_tokens": ["<|endofchunk|>", "<image>"]}
-    model = build(folders["mosaic_gpt"], setup, act_head=head, tokenizer=tokenizer, window_size=8, image_size=224)
+    with pytest.warns(UserWarning, match="image_size 224: RoboFlamingo takes pictures of 28 px"):
+        model = build(folders["mosaic_gpt"], setup, act_head=head, tokenizer=tokenizer, window_size=8, image_size=224)
     assert learning(model) == {"perceiver", "gate 0", "gate 1", "wte"}
     assert model(**batch(model))["loss"].isfinite()
 

@@ -169,7 +169,8 @@ def policy(folder: Path, head: str = "LSTMDecoder", history: str = "post", space
     act_head = {"type": head, "hidden_size": 16, "action_dim": 4, "action_space": space, "history_type": history, "down_sample": pooling}
     setup = {"train_vision": True, "train_text_embedding": True} | changes.pop("train_setup", {})
     vlm = {"pretrained_model_name_or_path": str(folder)}
+    newer = json.loads((folder / "config.json").read_text())["model_type"] == "qwen2_5_vl"  # Qwen-VL's files say its pictures' size
     return {
-        "robovlm_name": "RoboQwen", "model": "qwen", "vlm": vlm, "window_size": 3, "fwd_pred_next_n": 2, "image_size": V2_5_SIZE,
-        "act_head": act_head, "train_setup": setup,
+        "robovlm_name": "RoboQwen", "model": "qwen", "vlm": vlm, "window_size": 3, "fwd_pred_next_n": 2,
+        "act_head": act_head, "train_setup": setup, **({"image_size": V2_5_SIZE} if newer else {}),
     } | changes  # fmt: skip

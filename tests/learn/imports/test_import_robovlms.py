@@ -41,7 +41,9 @@ def vlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "model_type": "gemma", "hidden_size": HIDDEN, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
         "num_key_value_heads": 1, "head_dim": 16, "vocab_size": 40,
     }  # fmt: skip
-    config = PaliGemmaConfig(vision_config=vision, text_config=text, projection_dim=HIDDEN, image_token_index=39, vocab_size=40)
+    config = PaliGemmaConfig(
+        vision_config=vision, text_config=text, projection_dim=HIDDEN, hidden_size=HIDDEN, image_token_index=39, vocab_size=40
+    )
     PaliGemmaForConditionalGeneration(config).save_pretrained(folder)
     return folder
 
@@ -182,7 +184,8 @@ def test_the_table_tells_what_went_where(tmp_path: Path, config: Path, reference
     doubled = WRAPPINGS["doubled backbone"](reference)
     assert main([str(save(tmp_path, doubled)), str(config), str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
-    for word in ("act_head.rnn", "action_token", "multi_modal_projector", "policy.safetensors", "left out"):
+    words = ("act_head.rnn", "multi_modal_projector", "policy.safetensors", "with other values", "action_token", "left out", "doubled")
+    for word in words:
         assert word in said
     assert main([str(tmp_path / "policy.pt"), str(config), str(tmp_path / "out")]) == 2
     assert "exists already; name a new folder" in capsys.readouterr().err
