@@ -16,6 +16,7 @@ from edge_vla.learn.trainable import dtype_of
 
 POLICY_WEIGHTS = "policy.safetensors"
 CONFIG = "config.json"
+MASKS = (".attn.bias", ".attn.masked_bias")  # a GPT head's buffers, which no checkpoint needs to say
 # `vlm.name` of RoboVLMs to the class; OpenFlamingo goes by its language model's name, which says where its gates are.
 FLAMINGOS = ("mpt_1b", "mpt_1b_ift", "mpt_3b", "mpt_3b_ift", "mpt_7b")
 FAMILIES = {module: name for name, module in BACKBONES.items()} | dict.fromkeys(FLAMINGOS, "RoboFlamingo")
@@ -83,4 +84,5 @@ def load_policy(folder: str | Path) -> BaseRoboVLM:
 def load_policy_weights(model: BaseRoboVLM, tensors: Mapping[str, Any], what: str) -> None:
     """Everything of a model but its backbone."""
     backbone = {name for name in model.state_dict() if name.startswith("backbone.")}
-    load_strict(model, tensors, what, optional=backbone)
+    masks = {name for name in model.state_dict() if name.startswith("act_head.") and name.endswith(MASKS)}
+    load_strict(model, tensors, what, optional=backbone | masks)

@@ -135,7 +135,7 @@ DATASET = {
 # In RoboVLMs' own files, read by nothing there. They are taken out, and said to be.
 UNREAD = {
     "data_scale", "use_time_causal_attn", "use_mim_obs_loss", "use_pixel_loss", "use_obs_queries", "use_act_queries",
-    "vision_masked_ratio", "use_tube_mask", "llava", "llava_config", "qwen", "model_config", "discrete_action_history",
+    "vision_masked_ratio", "use_tube_mask", "llava_config", "model_config", "discrete_action_history",
     "act_head.with_history", "act_head.fwd_pred_next_n", "act_head.window_size",  # the last two: overwritten with the top's
     "train_setup.bits", "train_setup.freeze_mm_mlp_adapter", "train_setup.tune_mm_mlp_adapter", "train_setup.mm_use_im_start_end",
     "train_setup.mm_use_im_patch_token", "train_setup.mm_projector_lr", "tokenizer.action_start_token", "tokenizer.action_end_token",
@@ -143,20 +143,23 @@ UNREAD = {
     "tokenizer.use_act_start_end", "tokenizer.use_bbox_start_end", "tokenizer.use_img_start_end",
 }  # fmt: skip
 # Read there, and settled here without being asked: by the model folder's config.json which class loads a model and its tokenizer,
-# and that nothing is fetched; that there are no heads for future pictures and captions. `seq_len` is for a number that is printed.
+# and that nothing is fetched; that there are no heads for future pictures and captions. `seq_len` is for a number that is printed,
+# `llava` and `qwen` choose the wording of discrete evaluations.
 SETTLED = {
-    "seq_len", "vlm.type", "tokenizer.type", "tokenizer.use_local_files", "train_setup.predict_forward",
+    "seq_len", "llava", "qwen", "vlm.type", "tokenizer.type", "tokenizer.use_local_files", "train_setup.predict_forward",
     "train_setup.predict_forward_hand", "train_setup.predict_caption",
 }  # fmt: skip
 INERT = UNREAD | SETTLED
 # Parts that RoboVLMs names and has no code for. Null, as its own files have them, or refused.
 NEVER = {"act_encoder", "fwd_head"}
-# Checked, and handed on to what trains; no model, loss, optimiser or schedule of this package reads them. Of `trainer`,
-# `max_epochs`, `max_steps` and `gradient_clip_val` are not among them: `optimisation` reads these. `trainer.precision` is the
-# precision around the model's own; inside its forward pass `train_setup.precision` decides.
 FOR_THE_TRAINER = {
     "task_name", "seed", "batch_size", "num_workers", "model_load_path", "model_load_source", "resume", "output_root", "log_root",
     "cache_root", "exp_name", "gpus", "num_nodes", "train_weights", "train_dataset", "val_dataset", "trainer.accelerator",
     "trainer.strategy", "trainer.precision", "trainer.logger", "trainer.use_distributed_sampler", "trainer.log_every_n_steps",
     "trainer.val_check_interval", "trainer.limit_val_batches", "trainer.check_val_every_n_epoch", "trainer.accumulate_grad_batches",
 }  # fmt: skip
+"""Checked, and handed on to what trains: no model, loss, optimiser or schedule of this package reads them.
+
+Of `trainer`, `max_epochs`, `max_steps` and `gradient_clip_val` are not among them: `optimisation` reads these. `trainer.precision` is the
+one around the model's own forward pass, inside which `train_setup.precision` decides; RoboVLMs overwrites the second with the first.
+"""

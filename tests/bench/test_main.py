@@ -189,6 +189,11 @@ def test_no_percentage(text: str) -> None:
         share_of(text)
 
 
+def heed_interrupts() -> None:
+    """A shell's background job is told to ignore them, and so are its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupt_ends_it_without_a_report(checkout: Path, tmp_path: Path) -> None:
     """Ctrl-C as soon as the progress bar is there, which a terminal alone gets while it grows."""
     ours, theirs = os.openpty()
@@ -204,8 +209,9 @@ def test_an_interrupt_ends_it_without_a_report(checkout: Path, tmp_path: Path) -
         "--json",
     ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "edge_vla.bench", *map(str, words)], cwd=checkout, stdout=subprocess.PIPE, stderr=theirs, text=True
-    )
+        [sys.executable, "-m", "edge_vla.bench", *map(str, words)], cwd=checkout, stdout=subprocess.PIPE, stderr=theirs, text=True,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509 - no other thread runs here
+    )  # fmt: skip
     seen = b""
     while b"engine" not in seen:
         seen += os.read(ours, 4096)
