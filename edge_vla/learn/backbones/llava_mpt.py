@@ -183,4 +183,5 @@ def load_words(folder: Path, config: Mapping[str, Any]) -> Any:
     tokenizer.add_tokens(wanted, special_tokens=True)
     if len(tokenizer) > int(config.get("vocab_size", 0)):
         raise ConfigError(f"model {folder}: {len(tokenizer)} tokens in its tokenizer, and embeddings for {config.get('vocab_size')}")
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token  # RoboVLMs gives it one too: special tokens count for action rows
     return tokenizer

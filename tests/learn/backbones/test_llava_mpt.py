@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ import torch
 from PIL import Image
 
 from edge_vla.learn import actor
+from edge_vla.learn.action_tokenizer import count_special_tokens
 from edge_vla.learn.backbones.llava import RoboLLaVA
+from edge_vla.learn.backbones.llava_mpt import load_words
+from edge_vla.learn.checkpoint import read_config
 from tests.learn.backbones.lesson import learners, teach, walk
 
 Configs = Callable[..., dict[str, Any]]
@@ -123,6 +127,18 @@ def test_an_answer_is_transformers_greedy_one_to_the_authors_prompt(configs: Con
 
 
 @torch.no_grad()
+def test_a_pad_counts_as_a_special_token_whether_or_not_the_tokenizer_brings_one(llava_mpt: Path, tmp_path: Path) -> None:
+    """RoboVLMs adds one before it counts, and an action's row lies as many below the vocabulary's end."""
+    folder = Path(shutil.copytree(llava_mpt, tmp_path / "without"))
+    told = json.loads((folder / "tokenizer_config.json").read_text())
+    assert told.pop("pad_token") == "<pad>"
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
+    (folder / "special_tokens_map.json").unlink(missing_ok=True)
+    brought, given = load_words(llava_mpt, read_config(llava_mpt)), load_words(folder, read_config(folder))
+    assert (brought.pad_token, given.pad_token) == ("<pad>", "<eos>")
+    assert count_special_tokens(given) == count_special_tokens(brought)
+
+
 def test_a_policy_reads_its_action_as_in_the_reference(configs: Configs, llava_mpt: Path) -> None:
     """No brackets; images second, though this tokenizer's bos is never written."""
     model = loaded(configs, llava_mpt)
