@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 from edge_vla.errors import ConfigError
@@ -18,3 +19,16 @@ class Arguments(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         raise ConfigError(message)
+
+
+def require_writable(path: Path, option: str) -> None:
+    """Raise ConfigError for a file that could not be written at the end. Makes its folder; an existing file stays as it is."""
+    new = not path.exists()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+        if new:
+            path.unlink()
+    except OSError as err:
+        raise ConfigError(f"{option} {path}: {err.strerror}") from err

@@ -128,7 +128,7 @@ class Steering:
         if look.free_distance_m is None:
             return None
         track = self.state.track
-        target = None if track is None else (track.x_m, track.y_m, max(0.25, track.half_width_m + 0.2))
+        target = None if track is None else (track.x_m, track.y_m, track.own_m)
         return clear_ahead(self.state.obstacles.around(pose, target=target), 0.0, CLEAR_M) + self.guard.poses.since(look.t_capture_ns)[1]
 
 

@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from edge_vla import places
-from edge_vla.arguments import Arguments
+from edge_vla.arguments import Arguments, require_writable
 from edge_vla.config import RobotProfile, load_profile
 from edge_vla.errors import ConfigError, EdgeVLAError
 from edge_vla.goals import GOALS, Goal, get_vlm_prompt, require_supported, to_goal
@@ -251,15 +251,7 @@ def _probe(picture: Path) -> None:
     """Raise ConfigError for a picture that could not be written at the end."""
     if not cv2.haveImageWriter(str(picture)):
         raise ConfigError(f"--picture {picture}: no picture format ends like this; want for example {picture.with_suffix('.png')}")
-    new = not picture.exists()
-    try:
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        with picture.open("ab"):
-            pass
-        if new:
-            picture.unlink()
-    except OSError as err:
-        raise ConfigError(f"--picture {picture}: {err.strerror}") from err
+    require_writable(picture, "--picture")
 
 
 def _picture(verdicts: list[Verdict], picture: Path) -> str:

@@ -28,6 +28,11 @@ class Track:
     def sure(self) -> bool:
         return self.hits >= SURE_HITS or self.confidence >= SURE_CONFIDENCE
 
+    @property
+    def own_m(self) -> float:
+        """What stands within this of its place is the target itself, no obstacle on the way to it."""
+        return max(0.25, self.half_width_m + 0.2)
+
     def seen_from(self, pose: Pose) -> tuple[float, float]:
         """(range m, bearing rad) from the robot's centre."""
         x, y = to_robot(pose, self.x_m, self.y_m)

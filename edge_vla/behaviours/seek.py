@@ -50,7 +50,7 @@ def approach(state: State, inputs: Inputs, plan: Plan) -> tuple[State, RobotActi
         return leave(replace(state, track=None, visited=(*state.visited, (pose.x_m, pose.y_m))), inputs, plan)
     way = Way(
         (track.x_m, track.y_m), ActionType.NAVIGATE, "approaching", stop_m=plan.stop_at_m - 0.02,
-        ignore_m=max(0.25, track.half_width_m + 0.2),
+        ignore_m=track.own_m,
     )  # fmt: skip
     return state, go_to(state, inputs, plan, way)
 

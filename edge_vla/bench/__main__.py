@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 from rich.console import Console
 
-from edge_vla.arguments import Arguments
+from edge_vla.arguments import Arguments, require_writable
 from edge_vla.bench.github import notices, summary
 from edge_vla.bench.measuring import GROUPS, Judge, Wanted, judge_saved, measure, prepare
 from edge_vla.bench.picture import draw_report
@@ -161,15 +161,7 @@ def _probe(out: Path) -> None:
     """Raise ConfigError for a report that could not be written at the end."""
     if out.suffix != ".json":
         raise ConfigError(f"--out {out}: want a name that ends in .json")
-    new = not out.exists()
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with out.open("ab"):
-            pass
-        if new:
-            out.unlink()
-    except OSError as err:
-        raise ConfigError(f"--out {out}: {err.strerror}") from err
+    require_writable(out, "--out")
 
 
 if __name__ == "__main__":

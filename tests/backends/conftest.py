@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +11,8 @@ import pytest
 from edge_vla.backends.bundle import Bundle
 from edge_vla.backends.onnx import OnnxEngine
 from edge_vla.types import Frame
+from tests.bundles import Manifest, copied
 
-Manifest = dict[str, Any]
 RED, BLUE, GREY, WHITE, BLACK = (255, 0, 0), (0, 0, 255), (127, 127, 127), (255, 255, 255), (0, 0, 0)
 
 
@@ -31,15 +27,7 @@ def make_bundle(tiny: Path, tmp_path: Path) -> Callable[..., Path]:
     """make_bundle(edit, {"vision.onnx": b"..."}): a copy, some files replaced and signed, then `edit(manifest)` applied."""
 
     def make(edit: Callable[[Manifest], object] = lambda _: None, files: dict[str, bytes] | None = None) -> Path:
-        folder = tmp_path / "bundle"
-        shutil.copytree(tiny, folder)
-        manifest = json.loads((folder / "manifest.json").read_text())
-        for name, data in (files or {}).items():
-            (folder / name).write_bytes(data)
-            manifest["sha256"][name] = hashlib.sha256(data).hexdigest()
-        edit(manifest)
-        (folder / "manifest.json").write_text(json.dumps(manifest))
-        return folder
+        return copied(tiny, tmp_path / "bundle", edit, files or {})
 
     return make
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import io
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,7 @@ from edge_vla.pilot import understand
 from edge_vla.record import Recorder, Stages
 from edge_vla.types import ActionType, Frame, Pose, Reply, RobotAction
 from tests.bench.handmade import ANSWERS, RED, picture
-
-Manifest = dict[str, Any]
+from tests.bundles import Manifest, copied
 
 
 @pytest.fixture
@@ -32,20 +29,17 @@ def make_bundle(checkout: Path, tmp_path: Path) -> Callable[..., Path]:
     """make_bundle(name, edit, files): the tiny bundle of tests/golden with reference answers about a red picture, then edited."""
 
     def make(name: str, edit: Callable[[Manifest], object] = lambda _: None, files: dict[str, bytes] | None = None) -> Path:
-        folder = tmp_path / name
-        shutil.copytree(checkout / "tests/golden/tiny_bundle", folder)
-        manifest = json.loads((folder / "manifest.json").read_text())
         told = {
             "pictures": [{"png": base64.b64encode(picture(RED)).decode(), "free_distance_m": [4 / 3] * 4}],
             "answers": [{"picture": 0, "prompt": prompt, "text": text, "confidence": 1.0} for prompt, text in ANSWERS],
         }
-        manifest["reference"] = "reference.json"
-        for file, data in {"reference.json": json.dumps(told).encode(), **(files or {})}.items():
-            (folder / file).write_bytes(data)
-            manifest["sha256"][file] = hashlib.sha256(data).hexdigest()
-        edit(manifest)
-        (folder / "manifest.json").write_text(json.dumps(manifest))
-        return folder
+        answered = {"reference.json": json.dumps(told).encode(), **(files or {})}
+
+        def named(manifest: Manifest) -> None:
+            manifest["reference"] = "reference.json"
+            edit(manifest)
+
+        return copied(checkout / "tests/golden/tiny_bundle", tmp_path / name, named, answered)
 
     return make
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import shutil
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +21,7 @@ from edge_vla.goals import Goal
 from edge_vla.pilot import understand
 from edge_vla.record import Recorder
 from edge_vla.types import ActionType, Frame, Pose, Reply, RobotAction
+from tests.bundles import copied
 
 if TYPE_CHECKING:
     from calib.picture_set import PictureSet
@@ -115,13 +115,6 @@ def copy_bundle(tiny: Path, tmp_path: Path) -> Callable[..., Path]:
     """copy_bundle(edit, {"lm_step.onnx": bytes}): a copy of the tiny bundle, files replaced and signed, then `edit(manifest)`."""
 
     def make(edit: Callable[[dict], object] = lambda _: None, files: dict[str, bytes] | None = None) -> Path:
-        folder = Path(shutil.copytree(tiny, tmp_path / "bundle"))
-        manifest = json.loads((folder / "manifest.json").read_text())
-        for name, data in (files or {}).items():
-            (folder / name).write_bytes(data)
-            manifest["sha256"][name] = hashlib.sha256(data).hexdigest()
-        edit(manifest)
-        (folder / "manifest.json").write_text(json.dumps(manifest))
-        return folder
+        return copied(tiny, tmp_path / "bundle", edit, files or {})
 
     return make
