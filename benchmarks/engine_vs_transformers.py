@@ -17,9 +17,10 @@ import torch
 from transformers import GemmaForCausalLM
 
 from edge_vla.backends.bundle import Bundle
-from edge_vla.backends.onnx import OnnxEngine
+from edge_vla.backends.finder import FinderEngine
 from edge_vla.learn.finder.language import build_tokenizer
 from edge_vla.learn.finder.model import IMAGE_TOKENS, Finder
+from edge_vla.parts import open_bundle
 from edge_vla.types import Frame
 from export.default import export_default, load_finder
 
@@ -49,7 +50,7 @@ def transformers_detect(finder: Finder, lm: PrefixGemma, image: torch.Tensor, id
         return lm.generate(inputs_embeds=embeds, max_new_tokens=6, do_sample=False)[0].tolist()
 
 
-def measure(engine: OnnxEngine, finder: Finder, runs: int) -> dict[str, object]:
+def measure(engine: FinderEngine, finder: Finder, runs: int) -> dict[str, object]:
     """Both in turn on the same random frames; medians and the ratio of the pairs."""
     tokenizer = build_tokenizer()
     ids = tokenizer.encode("<bos> detect cup\n").ids
@@ -86,7 +87,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / "bundle"
             export_default(args.checkpoint, folder, precision)
-            engine = OnnxEngine(Bundle(folder), args.threads)
+            engine = open_bundle(Bundle(folder), args.threads)
             engine.warm_up()
             figures = measure(engine, finder, args.runs)
         print(json.dumps({"precision": precision, "threads": args.threads, "images_seen": seen, **figures}))

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from calib.graph import Watched
+from calib.graph import WatchedGraphs
 from calib.histogram import Histogram, Span
 from calib.picture_set import PictureSet
 from edge_vla.backends.bundle import Bundle
-from edge_vla.backends.onnx import OnnxEngine
 from edge_vla.errors import ConfigError
+from edge_vla.parts import make_host
+from edge_vla.types import Engine
 
 PRECISION = "fp32"
 Key = tuple[str, str, str]  # graph, phase, tensor
@@ -40,8 +40,8 @@ def watch(bundle: Bundle, pictures: PictureSet, threads: int = 1, say: Callable[
         raise ConfigError(
             f"engine {bundle.folder} is {bundle.manifest.precision}: want {PRECISION}, for quantised graphs have ranges already"
         )
-    engine = OnnxEngine(bundle, threads)
-    graphs = _put_in(engine, bundle, threads)
+    watched = WatchedGraphs(bundle, threads)
+    engine, graphs = make_host(bundle, watched), watched.graphs
     spans: dict[Key, Span] = {}
     histograms: dict[Key, Histogram] = {}
 
@@ -71,21 +71,7 @@ def _told(say: Callable[[str], None], what: str, questions: int, done: int) -> N
     say(f"{what}: {done} of {questions} questions")
 
 
-def _put_in(engine: OnnxEngine, bundle: Bundle, threads: int) -> dict[str, Watched]:
-    """Put a watched graph in the place of each of the engine's sessions, so that it is fed exactly what the runtime feeds it."""
-    watched: dict[str, Watched] = {}
-    for place, session in list(vars(engine).items()):
-        if isinstance(session, ort.InferenceSession):
-            fed = [value.name for value in session.get_inputs()]
-            name = next(name for name, graph in bundle.manifest.graphs.items() if [tensor.name for tensor in graph.inputs] == fed)
-            watched[name] = Watched(bundle.path(bundle.manifest.graphs[name].file), threads, lambda *_: None)
-            setattr(engine, place, watched[name])
-    if missing := set(bundle.manifest.graphs) - set(watched):
-        raise ConfigError(f"{OnnxEngine.__name__} keeps no session of graph {', '.join(sorted(missing))} that could be watched")
-    return watched
-
-
-def _ask(engine: OnnxEngine, pictures: PictureSet, asked: Callable[[int], None]) -> int:
+def _ask(engine: Engine, pictures: PictureSet, asked: Callable[[int], None]) -> int:
     """Every question about every picture; how many different answers came."""
     answers: set[str] = set()
     done = 0

@@ -16,6 +16,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
+from edge_vla.backends.bundle import Bundle
+from edge_vla.backends.cache import Cache
+from edge_vla.backends.graphs import Feed
 from edge_vla.errors import ConfigError, EngineError
 
 PRODUCTS = ("Conv", "Gemm", "MatMul")  # what int8 is faster at
@@ -86,6 +89,34 @@ class Watched:
                 raise EngineError(f"{self.path.name}: tensor {name!r} is not finite in a {phase} run: no range could hold it")
             self.keep(phase, name, values[name])
         return outputs[: self._own]
+
+
+class WatchedGraphs:
+    """A bundle's graphs, each watched, so that every one is fed exactly what the runtime feeds it."""
+
+    providers = ("CPUExecutionProvider",)
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        listed = bundle.manifest.graphs
+        self.graphs = {name: Watched(bundle.path(graph.file), threads, lambda *_: None) for name, graph in listed.items()}
+        self._cache = Cache(bundle)
+
+    @property
+    def past(self) -> int:
+        return self._cache.past
+
+    def run(self, name: str, feed: Feed) -> dict[str, Array]:
+        graph = self.graphs[name]
+        return dict(zip((value.name for value in graph.get_outputs()), graph.run(None, dict(feed)), strict=True))
+
+    def begin(self) -> None:
+        self._cache.clear()
+
+    def step(self, feed: Feed) -> dict[str, Array]:
+        return self._cache.keep(self.run("lm_step", {**feed, **self._cache.kept}))
+
+    def close(self) -> None:
+        """Sessions end with the object."""
 
 
 def _phase(feed: dict[str, Array]) -> str:

@@ -10,6 +10,8 @@ from edge_vla.errors import ConfigError
 from edge_vla.guard.types import Base
 
 if TYPE_CHECKING:
+    from edge_vla.backends.bundle import Bundle
+    from edge_vla.backends.graphs import Graphs
     from edge_vla.cameras.rules import FrameRules
     from edge_vla.config import CameraProfile
     from edge_vla.sim.view import Truth
@@ -64,11 +66,40 @@ def make_engine(
             f"engine {name!r} was trained on {bundle.manifest.domain!r} images and this robot is {domain!r}; "
             "--allow-domain-mismatch drives it all the same, at your risk"
         )
-    match bundle.manifest.backend:
-        case "onnx":
-            from edge_vla.backends.onnx import OnnxEngine
+    return open_bundle(bundle, threads)
 
-            return OnnxEngine(bundle, threads)
+
+def open_bundle(bundle: Bundle, threads: int = 1) -> Engine:
+    """The engine in a checked bundle, whatever robot it is for. Raises ConfigError, EngineError."""
+    return make_host(bundle, make_graphs(bundle, threads))
+
+
+def make_graphs(bundle: Bundle, threads: int = 1) -> Graphs:
+    """A bundle's graphs on the runtime it was made for."""
+    if bundle.manifest.backend == "tensorrt":
+        from edge_vla.backends.tensorrt import TensorrtGraphs
+
+        return TensorrtGraphs(bundle)
+    from edge_vla.backends.onnx import OnnxGraphs
+
+    return OnnxGraphs(bundle, threads)
+
+
+def make_host(bundle: Bundle, graphs: Graphs) -> Engine:
+    """What asks a bundle's graphs, by the kind of its manifest."""
+    from edge_vla.backends.bundle import PolicyManifest, SpeakerManifest
+
+    if isinstance(bundle.manifest, PolicyManifest):
+        from edge_vla.backends.policy import PolicyEngine
+
+        return PolicyEngine(bundle, graphs)
+    if isinstance(bundle.manifest, SpeakerManifest):
+        from edge_vla.backends.speaker import SpeakerEngine
+
+        return SpeakerEngine(bundle, graphs)
+    from edge_vla.backends.finder import FinderEngine
+
+    return FinderEngine(bundle, graphs)
 
 
 def reference_of(name: str) -> tuple[tuple[Frame, str, Reply], ...]:

@@ -13,7 +13,7 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from edge_vla.backends.bundle import Bundle, Calibration, Graph, Language, Manifest, Preprocess, Prompts, Tensor, Tokens
+from edge_vla.backends.bundle import Bundle, Calibration, FinderManifest, Graph, Language, Preprocess, Prompts, Tensor, Tokens
 from edge_vla.learn.data.views import COLUMNS, FREE_CAP_M, SIZE_PX
 from edge_vla.learn.finder.language import BOS, EOS, LOC_BINS, PAD, UNK, WORDS, build_tokenizer
 from edge_vla.learn.finder.model import IMAGE_TOKENS, Finder
@@ -134,12 +134,12 @@ def describe_graph(path: Path) -> Graph:
     return Graph(file=path.name, inputs=tensors(list(graph.input)), outputs=tensors(list(graph.output)))
 
 
-def manifest_of(finder: Finder, folder: Path, precision: str, made: dict[str, str | float | int]) -> Manifest:
+def manifest_of(finder: Finder, folder: Path, precision: str, made: dict[str, str | float | int]) -> FinderManifest:
     tokenizer = build_tokenizer()
     config = finder.lm.config
     words = sorted({tokenizer.token_to_id(word) for word in (*WORDS, *CLASSES)})
     files = ["vision.onnx", "lm_step.onnx", "tokenizer.json", "embeddings.npy"]
-    return Manifest(
+    return FinderManifest(
         schema_version=1, name="default", kind="vlm", domain="sim", backend="onnx", precision=precision,
         graphs={"vision": describe_graph(folder / "vision.onnx"), "lm_step": describe_graph(folder / "lm_step.onnx")},
         preprocess=Preprocess(height=SIZE_PX, width=SIZE_PX, resize="area", colour="rgb", mean=[0.5] * 3, std=[0.5] * 3),
@@ -160,7 +160,7 @@ def manifest_of(finder: Finder, folder: Path, precision: str, made: dict[str, st
     )  # fmt: skip
 
 
-def export_default(checkpoint: Path | None, out: Path, precision: str) -> Manifest:
+def export_default(checkpoint: Path | None, out: Path, precision: str) -> FinderManifest:
     """Build, verify, then move into place; `out` is untouched until then. Raises SystemExit when torch and ONNX disagree."""
     finder, seen = load_finder(checkpoint)
     rows = finder.embed(torch.arange(finder.lm.config.vocab_size)).detach().numpy().astype(np.float16)

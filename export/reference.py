@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 
 from edge_vla.backends.bundle import Bundle, Calibration
-from edge_vla.backends.onnx import OnnxEngine
+from edge_vla.backends.finder import FinderEngine
 from edge_vla.backends.reference import BINS, CONFIDENCE, Answer, Picture, Reference, difference, verify
+from edge_vla.parts import open_bundle
 from edge_vla.types import Frame, Reply
 from export.manifest import write_manifest
 
@@ -30,7 +31,7 @@ def add_reference(folder: Path) -> None:
         raise SystemExit(f"{FRAMES} holds no picture to ask about: export from a complete checkout")
     bundle = Bundle(folder)
     manifest, bundle.manifest = bundle.manifest, bundle.manifest.model_copy(update={"calibration": Calibration()})  # answers are kept raw
-    engine = OnnxEngine(bundle, THREADS)
+    engine = open_bundle(bundle, THREADS)
     engine.warm_up()
     frames = [np.ascontiguousarray(cv2.imread(str(path))[..., ::-1]) for path in rooms]
     reference, latency_ms = _ask(engine, frames)
@@ -43,10 +44,10 @@ def add_reference(folder: Path) -> None:
     write_manifest(folder, manifest.model_copy(update=changes))
     bundle = Bundle(folder)
     if reference:
-        verify(OnnxEngine(bundle, THREADS), bundle)
+        verify(open_bundle(bundle, THREADS), bundle)
 
 
-def _ask(engine: OnnxEngine, frames: list[np.ndarray]) -> tuple[Reference | None, list[float]]:
+def _ask(engine: FinderEngine, frames: list[np.ndarray]) -> tuple[Reference | None, list[float]]:
     """The answers about every frame that withstand a nudge, and how long each `detect` took, in ms."""
     pictures, answers, ms = [], [], []
     asked = engine.manifest.prompts

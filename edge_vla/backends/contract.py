@@ -1,23 +1,24 @@
-"""Whether a manifest agrees with itself: graph shapes, rows, prompts, targets. Reads no file: what those hold is checked as they open."""
+"""Whether a manifest of trained prompts agrees with itself: graph shapes, rows, prompts, targets.
+
+Reads no file: what those hold is checked as they open.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from itertools import chain
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from edge_vla.backends.bundle import Manifest, Tensor
+from edge_vla.backends.manifest import LOC_BINS, FinderManifest
+from edge_vla.backends.tensors import Axis, disagreement
 
-LOC_BINS = 1024  # of a reply's <locNNNN>: PaliGemma's; a vocabulary may have fewer, evenly spread
 MAX_TARGET_CHARS = 64  # as a goal's
 _MARK = "{thing}"
 
 # What the host feeds and reads. An axis is a number, "?" (dynamic), "vocabulary" (any size), or the manifest's field that says its size.
 _CACHE = ("float32", "language.layers", "language.kv_heads", "?", "language.head_dim")
 _FREE = "free_distance"
-_TENSORS: dict[tuple[str, str], dict[str, tuple[str | int, ...]]] = {
+_TENSORS: dict[tuple[str, str], dict[str, tuple[Axis, ...]]] = {
     ("vision", "inputs"): {"image": ("float32", 1, 3, "preprocess.height", "preprocess.width")},
     ("vision", "outputs"): {
         "tokens": ("float32", 1, "language.image_tokens", "language.hidden"),
@@ -31,7 +32,7 @@ _TENSORS: dict[tuple[str, str], dict[str, tuple[str | int, ...]]] = {
 }  # fmt: skip
 
 
-def contradiction(m: Manifest) -> str:
+def contradiction(m: FinderManifest) -> str:
     """The first place where the manifest contradicts itself, with what would be right; "" for none."""
     return next(chain(_graphs(m), _rows(m), _prompts(m), _targets(m), _free_distance(m)), "")
 
@@ -41,45 +42,14 @@ def question(template: str, *, article: bool = False) -> re.Pattern[str]:
     return re.compile(re.escape(template).replace(re.escape(_MARK), f"{'(?:an? )?' if article else ''}(?P<thing>.+?)"))
 
 
-def _graphs(m: Manifest) -> Iterator[str]:
-    for (graph, side), wanted in _TENSORS.items():
-        if graph not in m.graphs:
-            yield f"graphs: want vision and lm_step, got {', '.join(m.graphs) or 'none'}"
-            return
-        tensors: list[Tensor] = getattr(m.graphs[graph], side)
-        names = [name for name in wanted if name != _FREE or m.free_distance_columns]
-        if [t.name for t in tensors] != names:
-            got = ", ".join(t.name for t in tensors) or "none"
-            free = f" with free_distance_columns = {m.free_distance_columns}" if _FREE in wanted else ""
-            yield f"graphs.{graph}.{side}: want {', '.join(names)}{free}, got {got}"
-        for tensor in tensors:
-            yield from _tensor(m, f"graphs.{graph}.{side}.{tensor.name}", tensor, wanted.get(tensor.name, ()))
+def _graphs(m: FinderManifest) -> Iterator[str]:
+    free = "" if m.free_distance_columns else _FREE
+    wanted = {key: {name: axes for name, axes in tensors.items() if name != free} for key, tensors in _TENSORS.items()}
+    note = f" with free_distance_columns = {m.free_distance_columns}"
+    yield from disagreement(m, wanted, {("vision", "outputs"): note})
 
 
-def _tensor(m: Manifest, where: str, tensor: Tensor, wanted: tuple[str | int, ...]) -> Iterator[str]:
-    dtype, *axes = wanted
-    if tensor.dtype != dtype:
-        yield f"{where}: want {dtype}, got {tensor}"
-    if len(tensor.shape) != len(axes):
-        yield f"{where}: want {len(axes)} axes, got {tensor}"
-        return
-    for i, (want, got) in enumerate(zip(axes, tensor.shape, strict=True)):
-        if want == "?":
-            fits, said = isinstance(got, str), "a dynamic size"
-        elif want == "vocabulary":
-            fits, said = isinstance(got, int) and got >= 1, "a fixed size of at least 1"
-        elif isinstance(want, str):
-            size: object = m
-            for part in want.split("."):
-                size = getattr(size, part)
-            fits, said = got == size, f"{size}, as {want} says,"
-        else:
-            fits, said = got == want, str(want)
-        if not fits:
-            yield f"{where}: want {said} on axis {i}, got {tensor}"
-
-
-def _rows(m: Manifest) -> Iterator[str]:
+def _rows(m: FinderManifest) -> Iterator[str]:
     t, last = m.tokens, m.rows - 1
     first_loc, last_loc = t.loc_start, t.loc_start + t.loc_bins - 1
     if LOC_BINS % t.loc_bins:
@@ -102,7 +72,7 @@ def _rows(m: Manifest) -> Iterator[str]:
         yield f"tokens.words: want each row once, got {twice} twice"
 
 
-def _prompts(m: Manifest) -> Iterator[str]:
+def _prompts(m: FinderManifest) -> Iterator[str]:
     p = m.prompts
     for name, template in (("detect", p.detect), ("presence", p.presence)):
         if template.count(_MARK) != 1 or set(template.replace(_MARK, "", 1)) & set("{}"):
@@ -120,7 +90,7 @@ def _prompts(m: Manifest) -> Iterator[str]:
         yield f"prompts.sentences: want each once, got {twice!r} twice"
 
 
-def _targets(m: Manifest) -> Iterator[str]:
+def _targets(m: FinderManifest) -> Iterator[str]:
     for i, thing in enumerate(m.targets):
         words = thing.casefold().split()
         fit = " ".join(words) == thing and thing.isprintable() and not set(thing) & set("<>{};")
@@ -132,7 +102,7 @@ def _targets(m: Manifest) -> Iterator[str]:
         yield f"targets: want each once, got {twice!r} twice"
 
 
-def _free_distance(m: Manifest) -> Iterator[str]:
+def _free_distance(m: FinderManifest) -> Iterator[str]:
     if bool(m.free_distance_columns) != (m.free_distance_cap_m > 0):
         want = "more than 0" if m.free_distance_columns else "0"
         yield f"free_distance_cap_m: want {want} for {m.free_distance_columns} columns, got {m.free_distance_cap_m}"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vla.backends.bundle import Calibration, Tokens
+from edge_vla.backends.manifest import Calibration, Tokens
 
 MASS_BINS = 16  # a coordinate's confidence is the probability within this many bins of it (DESIGN §4)
 Logits = NDArray[np.float32]  # (vocab,)

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Base64Bytes, Field, ValidationError
 
 from edge_vla.agreement import ANOTHER_MACHINE, BINS, CONFIDENCE, FREE_M, LOC, Agreement, difference, told
-from edge_vla.backends.bundle import Bundle, Strict
+from edge_vla.backends.bundle import Bundle, FinderManifest, Strict
 from edge_vla.backends.decode import calibrated
 from edge_vla.errors import ConfigError, EngineError
 from edge_vla.types import Engine, Frame, Reply
@@ -68,8 +68,9 @@ def questions(bundle: Bundle) -> Iterator[tuple[int, Frame, str, Reply]]:
     """(picture number, picture, prompt, answer at export), in the order of the file. Raises ConfigError as `read_reference` does."""
     reference = read_reference(bundle)
     frames = [picture.frame() for picture in reference.pictures]
+    calibration = bundle.manifest.calibration if isinstance(bundle.manifest, FinderManifest) else None
     for answer in reference.answers:
-        confidence = calibrated(answer.confidence, bundle.manifest.calibration) if LOC.search(answer.text) else answer.confidence
+        confidence = calibrated(answer.confidence, calibration) if calibration and LOC.search(answer.text) else answer.confidence
         columns = reference.pictures[answer.picture].free_distance_m
         want = Reply(answer.text, confidence, None if columns is None else tuple(columns))
         yield answer.picture, frames[answer.picture], answer.prompt, want

@@ -3,43 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from edge_vla.backends.bundle import Bundle, Manifest
+from edge_vla.backends.bundle import Bundle, FinderManifest
 from edge_vla.errors import ConfigError, EngineError
 
 YES_NO = ("yes", "no")  # a presence question's answers
 
 
 def load_tokenizer(bundle: Bundle) -> Tokenizer:
-    """The bundle's words. Raises EngineError for a file that is no tokenizer, ConfigError for one of another vocabulary."""
-    path = bundle.path(bundle.manifest.tokens.file)
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as err:  # what tokenizers raises is an Exception itself
-        raise EngineError(f"{path}: {err}") from err
-    for why in _strangers(tokenizer, bundle.manifest):
+    """The words of an engine of trained prompts. Raises EngineError for a file that is no tokenizer, ConfigError for another vocabulary."""
+    path = bundle.path(bundle.a(FinderManifest).tokens.file)
+    tokenizer = read_tokenizer(path)
+    for why in _strangers(tokenizer, bundle.a(FinderManifest)):
         raise ConfigError(f"engine {path}: {why}")
     return tokenizer
 
 
-def load_embeddings(bundle: Bundle) -> NDArray[np.float32]:
-    """(rows, hidden). Raises EngineError for a file that is no array, ConfigError for one of another shape."""
-    path = bundle.path(bundle.manifest.language.embeddings)
+def read_tokenizer(path: Path) -> Tokenizer:
+    """Raises EngineError for a file that is none."""
     try:
-        rows = np.load(path, allow_pickle=False)
+        return Tokenizer.from_file(str(path))
+    except Exception as err:  # what tokenizers raises is an Exception itself
+        raise EngineError(f"{path}: {err}") from err
+
+
+def load_embeddings(bundle: Bundle) -> NDArray[np.float32]:
+    """(rows, hidden) of an engine of trained prompts. Raises as `read_embeddings` does."""
+    language = bundle.a(FinderManifest).language
+    return np.asarray(read_embeddings(bundle.path(language.embeddings), (bundle.manifest.rows, language.hidden)), dtype=np.float32)
+
+
+def read_embeddings(path: Path, want: tuple[int, int]) -> NDArray[Any]:
+    """float16 or float32 rows; those that are used come into memory. Raises EngineError for no array, ConfigError for another shape."""
+    try:
+        rows = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, EOFError, ValueError) as err:
         raise EngineError(f"{path}: {err}") from err
-    want = (bundle.manifest.rows, bundle.manifest.language.hidden)
     got = getattr(rows, "shape", None)  # an .npz is no array
     if got != want or rows.dtype not in (np.float16, np.float32):
         raise ConfigError(
             f"engine {path}: want float16 or float32 of shape {want}, got {getattr(rows, 'dtype', 'no array')} of shape {got}"
         )
-    return np.asarray(rows, dtype=np.float32)
+    found: NDArray[Any] = rows
+    return found
 
 
 def encode(tokenizer: Tokenizer, prompt: str) -> list[int]:
@@ -48,7 +60,7 @@ def encode(tokenizer: Tokenizer, prompt: str) -> list[int]:
     return ids
 
 
-def _strangers(tokenizer: Tokenizer, m: Manifest) -> Iterator[str]:
+def _strangers(tokenizer: Tokenizer, m: FinderManifest) -> Iterator[str]:
     """Where the tokenizer and the manifest mean different rows."""
     last, t = max(tokenizer.get_vocab().values(), default=-1), m.tokens
     if last >= m.rows:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from edge_vla.backends.bundle import Bundle
-from edge_vla.backends.onnx import OnnxEngine
+from edge_vla.backends.finder import FinderEngine
+from edge_vla.parts import open_bundle
 from edge_vla.types import Frame
 from tests.bundles import Manifest, copied
 
@@ -33,14 +34,14 @@ def make_bundle(tiny: Path, tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def make_engine_of(make_bundle: Callable[..., Path]) -> Callable[..., OnnxEngine]:
+def make_engine_of(make_bundle: Callable[..., Path]) -> Callable[..., FinderEngine]:
     """The engine of such a copy."""
-    return lambda *args, **kwargs: OnnxEngine(Bundle(make_bundle(*args, **kwargs)))
+    return lambda *args, **kwargs: open_bundle(Bundle(make_bundle(*args, **kwargs)))
 
 
 @pytest.fixture(scope="session")
-def engine(tiny: Path) -> OnnxEngine:
-    return OnnxEngine(Bundle(tiny))
+def engine(tiny: Path) -> FinderEngine:
+    return open_bundle(Bundle(tiny))
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 from tokenizers import Tokenizer
 
-from edge_vla.backends.bundle import Bundle, Manifest
+from edge_vla.backends.bundle import Bundle, FinderManifest
 from edge_vla.errors import ConfigError, EngineError
 from edge_vla.parts import make_engine
 
@@ -33,7 +33,7 @@ def test_the_tiny_bundle_is_accepted_and_read(tiny: Path) -> None:
 
 def test_a_manifest_survives_being_written_and_read(tiny: Path) -> None:
     manifest = Bundle(tiny).manifest
-    assert Manifest.model_validate_json(json.dumps(manifest.model_dump())) == manifest
+    assert FinderManifest.model_validate_json(json.dumps(manifest.model_dump())) == manifest
 
 
 def test_its_files_are_found_inside_it(tiny: Path) -> None:
@@ -68,10 +68,10 @@ MANIFESTS: dict[str, tuple[Callable[[Data], None], str]] = {
     "an unknown key": (put("colour", value="rgb"), "colour: Extra inputs are not permitted, got 'rgb'"),
     "an unknown key further in": (put("preprocess", "crop", value=3), "preprocess.crop: Extra inputs are not permitted, got '3'"),
     "a missing key": (drop("preprocess", "mean"), "preprocess.mean: Field required"),
-    "an unknown kind": (put("kind", value="policy"), "kind: Input should be 'vlm', got 'policy'"),
-    "an unknown backend": (put("backend", value="pickle"), "backend: Input should be 'onnx', got 'pickle'"),
+    "an unknown kind": (put("kind", value="robot"), "kind: Input should be 'vlm', got 'robot'"),
+    "an unknown backend": (put("backend", value="pickle"), "backend: Input should be 'onnx' or 'tensorrt', got 'pickle'"),
     "an unknown resize": (put("preprocess", "resize", value="nearest"), "preprocess.resize: .*got 'nearest'"),
-    "an unknown graph": (put("graphs", "head", value={}), "graphs.head.*: Input should be 'vision' or 'lm_step'"),
+    "an unknown graph": (put("graphs", "tail", value={}), "graphs.tail.*: Input should be 'vision', 'lm_step' or 'head'"),
     "a number in quotes": (put("language", "layers", value="4"), "language.layers: .*valid integer, got '4'"),
     "a std of zero": (put("preprocess", "std", 1, value=0.0), r"preprocess.std.1: .*greater than or equal to 0.001, got '0.0'"),
     "two means": (put("preprocess", "mean", value=[0.5, 0.5]), "preprocess.mean: .*at least 3 items"),

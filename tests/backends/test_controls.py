@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from edge_vla.backends.onnx import OnnxEngine
+from edge_vla.backends.finder import FinderEngine
 from edge_vla.errors import ConfigError
 from edge_vla.sim.controls import Blank, Swapped
 from edge_vla.types import Frame, Reply
@@ -28,7 +28,7 @@ class Parrot:
         self.closed = True
 
 
-def test_swapped_finds_something_else_and_calls_it_what_was_asked(engine: OnnxEngine, red: Frame, blue: Frame) -> None:
+def test_swapped_finds_something_else_and_calls_it_what_was_asked(engine: FinderEngine, red: Frame, blue: Frame) -> None:
     swapped = Swapped(engine)
     assert engine.ask(red, "detect cup").text == CUP
     assert swapped.ask(red, "detect cup").text == ""
@@ -84,7 +84,7 @@ def test_swapped_renames_labels_and_nothing_else(says: str, wanted: str | None) 
     assert swapped.ask(frame, "detect bottle").text == "<loc0001><loc0002><loc0003><loc0004> bottle"
 
 
-def test_swapped_leaves_other_questions_alone(engine: OnnxEngine, red: Frame) -> None:
+def test_swapped_leaves_other_questions_alone(engine: FinderEngine, red: Frame) -> None:
     swapped = Swapped(engine)
     assert swapped.ask(red, "is there a cup?").text == "yes"
     assert swapped.ask(red, "drive").text == engine.ask(red, "drive").text
@@ -92,7 +92,7 @@ def test_swapped_leaves_other_questions_alone(engine: OnnxEngine, red: Frame) ->
         swapped.ask(red, "detect zebra")
 
 
-def test_blank_sees_grey_whatever_there_is(engine: OnnxEngine, paint: Callable[..., Frame], red: Frame, blue: Frame) -> None:
+def test_blank_sees_grey_whatever_there_is(engine: FinderEngine, paint: Callable[..., Frame], red: Frame, blue: Frame) -> None:
     blank = Blank(engine)
     assert blank.ask(red, "detect cup").text == blank.ask(blue, "detect ball").text == ""
     assert blank.ask(red, "is there a cup?").text == "no"
@@ -100,7 +100,7 @@ def test_blank_sees_grey_whatever_there_is(engine: OnnxEngine, paint: Callable[.
     assert free == pytest.approx((4 * 127 / 255,) * 4, abs=1e-5)
 
 
-def test_blank_leaves_the_frame_as_it_was(engine: OnnxEngine, red: Frame) -> None:
+def test_blank_leaves_the_frame_as_it_was(engine: FinderEngine, red: Frame) -> None:
     before = red.rgb.copy()
     Blank(engine).ask(red, "detect cup")
     assert (red.rgb == before).all()

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from edge_vla.backends.bundle import Bundle
-from edge_vla.backends.onnx import OnnxEngine
+from edge_vla.backends.finder import FinderEngine
 from edge_vla.backends.reference import verify
 from edge_vla.errors import ConfigError
 from edge_vla.parse.loc import parse_detections
+from edge_vla.parts import open_bundle
 from edge_vla.sim.objects import CLASSES
 from edge_vla.types import Box, Frame
 
@@ -35,8 +36,8 @@ DRIVE = r"move forward( slowly)?\.|turn (slightly )?(left|right)\."
 
 
 @pytest.fixture(scope="module")
-def default() -> OnnxEngine:
-    return OnnxEngine(Bundle(ENGINE))
+def default() -> FinderEngine:
+    return open_bundle(Bundle(ENGINE))
 
 
 def frame_of(name: str) -> Frame:
@@ -53,7 +54,7 @@ def iou(box: Box, want: list[float]) -> float:
     return inter / ((box.y_max - box.y_min) * (box.x_max - box.x_min) + (y1 - y0) * (x1 - x0) - inter)
 
 
-def test_the_manifest_says_what_it_is_and_where_it_comes_from(default: OnnxEngine) -> None:
+def test_the_manifest_says_what_it_is_and_where_it_comes_from(default: FinderEngine) -> None:
     m = default.manifest
     assert (m.name, m.kind, m.domain, m.backend) == ("default", "vlm", "sim", "onnx")
     assert m.targets == list(CLASSES)
@@ -70,7 +71,7 @@ def test_it_is_small_enough_to_be_committed_and_holds_nothing_unsigned() -> None
     assert files == {"manifest.json", *Bundle(ENGINE).manifest.sha256}
 
 
-def test_its_tokenizer_has_papligemmas_loc_rows(default: OnnxEngine) -> None:
+def test_its_tokenizer_has_papligemmas_loc_rows(default: FinderEngine) -> None:
     tokens = default.manifest.tokens
     for k in (0, 1, 511, 1023):
         assert default._tokenizer.token_to_id(f"<loc{k:04d}>") == tokens.loc_start + k
@@ -81,7 +82,7 @@ def test_the_frames_are_those_named_here() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_boxes_the_main_thing(default: OnnxEngine, name: str) -> None:
+def test_it_boxes_the_main_thing(default: FinderEngine, name: str) -> None:
     main = MAIN[name]
     reply = default.ask(frame_of(name), f"detect {main}")
     (box,) = parse_detections(reply.text)
@@ -92,7 +93,7 @@ def test_it_boxes_the_main_thing(default: OnnxEngine, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_boxes_next_to_nothing_of_what_is_not_there(default: OnnxEngine, name: str) -> None:
+def test_it_boxes_next_to_nothing_of_what_is_not_there(default: FinderEngine, name: str) -> None:
     absent = set(CLASSES) - {box["label"] for box in truth_of(name)["boxes"]}
     replies = {thing: default.ask(frame_of(name), f"detect {thing}") for thing in sorted(absent)}
     seen = {thing for thing, reply in replies.items() if parse_detections(reply.text) and reply.confidence > 0.3}
@@ -100,7 +101,7 @@ def test_it_boxes_next_to_nothing_of_what_is_not_there(default: OnnxEngine, name
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_detection_is_grammatical(default: OnnxEngine, name: str) -> None:
+def test_every_detection_is_grammatical(default: FinderEngine, name: str) -> None:
     for thing in CLASSES:
         reply = default.ask(frame_of(name), f"detect {thing}")
         assert re.fullmatch(rf"((<loc\d{{4}}>){{4}} {thing})?", reply.text)
@@ -109,7 +110,7 @@ def test_every_detection_is_grammatical(default: OnnxEngine, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_answers_in_words(default: OnnxEngine, name: str) -> None:
+def test_it_answers_in_words(default: FinderEngine, name: str) -> None:
     frame = frame_of(name)
     assert default.ask(frame, f"is there a {MAIN[name]}?").text == "yes"
     assert {default.ask(frame, f"is there a {thing}?").text for thing in CLASSES} <= {"yes", "no"}
@@ -119,20 +120,20 @@ def test_it_answers_in_words(default: OnnxEngine, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_knows_how_far_it_is_free(default: OnnxEngine, name: str) -> None:
+def test_it_knows_how_far_it_is_free(default: FinderEngine, name: str) -> None:
     free = np.array(default.ask(frame_of(name), "drive").free_distance_m)
     want = np.array(truth_of(name)["free_m"])
     assert free.shape == want.shape
     assert np.abs(np.log(free + 0.1) - np.log(want + 0.1)).mean() < 0.3
 
 
-def test_it_gives_the_answers_it_was_exported_with(default: OnnxEngine) -> None:
+def test_it_gives_the_answers_it_was_exported_with(default: FinderEngine) -> None:
     bundle = Bundle(ENGINE)
     if bundle.manifest.reference is None:  # exported before bundles brought any
         return
     assert verify(default, bundle).answers >= len(CLASSES)
 
 
-def test_an_unknown_thing_is_refused_with_what_it_knows(default: OnnxEngine) -> None:
+def test_an_unknown_thing_is_refused_with_what_it_knows(default: FinderEngine) -> None:
     with pytest.raises(ConfigError, match=rf"does not know 'zebra'. It knows: {', '.join(CLASSES)}"):
         default.ask(frame_of(NAMES[0]), "detect zebra")

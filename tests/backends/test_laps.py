@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from edge_vla.backends.finder import FinderEngine
 from edge_vla.backends.laps import Laps
-from edge_vla.backends.onnx import OnnxEngine
 from edge_vla.errors import ConfigError
 from edge_vla.types import Frame
 
@@ -31,7 +31,7 @@ def test_an_answer_that_fails_leaves_no_laps() -> None:
 
 
 @pytest.mark.parametrize(("prompt", "steps"), [("detect cup", 3), ("detect ball", 0), ("is there a cup?", 0), ("drive", 3)])
-def test_the_engine_tells_its_stages_in_order(engine: OnnxEngine, red: Frame, prompt: str, steps: int) -> None:
+def test_the_engine_tells_its_stages_in_order(engine: FinderEngine, red: Frame, prompt: str, steps: int) -> None:
     """Four corners take three steps, absence and yes or no none, "go forward." one for each of its words."""
     reply = engine.ask(red, prompt)
     assert [stage for stage, _ in engine.laps.taken] == ["preprocess", "vision", "prefill", *["decode"] * steps, "reply"]
@@ -39,12 +39,12 @@ def test_the_engine_tells_its_stages_in_order(engine: OnnxEngine, red: Frame, pr
     assert reply.latency_s == pytest.approx(sum(took_ns for _, took_ns in engine.laps.taken) * 1e-9, rel=1e-12)
 
 
-def test_a_refused_question_has_no_laps(engine: OnnxEngine, red: Frame) -> None:
+def test_a_refused_question_has_no_laps(engine: FinderEngine, red: Frame) -> None:
     engine.ask(red, "detect cup")
     with pytest.raises(ConfigError):
         engine.ask(red, "dance")
     assert engine.laps.taken == ()
 
 
-def test_the_engine_says_what_runs_it(engine: OnnxEngine) -> None:
+def test_the_engine_says_what_runs_it(engine: FinderEngine) -> None:
     assert engine.providers == ("CPUExecutionProvider",)

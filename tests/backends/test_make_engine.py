@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_vla.backends.onnx import OnnxEngine
+from edge_vla.backends.finder import FinderEngine
 from edge_vla.errors import ConfigError
 from edge_vla.parts import make_engine
 from edge_vla.sim.oracle import OracleEngine
@@ -28,7 +28,7 @@ def test_an_engine_trained_on_the_simulator_does_not_drive_a_real_robot(tiny: Pa
 
 def test_unless_the_risk_is_named(tiny: Path, red: Frame) -> None:
     engine = make_engine(str(tiny), threads=1, domain="real", allow_domain=True)
-    assert isinstance(engine, OnnxEngine)
+    assert isinstance(engine, FinderEngine)
     assert engine.ask(red, "is there a cup?").text == "yes"
 
 

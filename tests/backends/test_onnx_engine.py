@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_vla.backends.onnx import OnnxEngine, run
+from edge_vla.backends.finder import FinderEngine
+from edge_vla.backends.onnx import run
 from edge_vla.errors import ConfigError, EngineError
 from edge_vla.types import Frame
 
 Paint = Callable[..., Frame]
-MakeEngine = Callable[..., OnnxEngine]
+MakeEngine = Callable[..., FinderEngine]
 RED, GREY, WHITE, BLACK = (255, 0, 0), (127, 127, 127), (255, 255, 255), (0, 0, 0)
 CUP = "<loc0192><loc0304><loc0416><loc0528> cup"
 BALL = "<loc0480><loc0592><loc0704><loc0816> ball"
@@ -44,11 +45,12 @@ class Wire:
 
 
 @pytest.fixture
-def wires(engine: OnnxEngine, monkeypatch: pytest.MonkeyPatch) -> tuple[Wire, Wire]:
+def wires(engine: FinderEngine, monkeypatch: pytest.MonkeyPatch) -> tuple[Wire, Wire]:
     """(vision, lm_step) of `engine`, tapped."""
-    vision, step = Wire(engine._vision), Wire(engine._step)
-    monkeypatch.setattr(engine, "_vision", vision)
-    monkeypatch.setattr(engine, "_step", step)
+    sessions = engine.graphs._sessions
+    vision, step = Wire(sessions["vision"]), Wire(sessions["lm_step"])
+    monkeypatch.setitem(sessions, "vision", vision)
+    monkeypatch.setitem(sessions, "lm_step", step)
     return vision, step
 
 
@@ -79,7 +81,7 @@ def npy(array: NDArray[Any]) -> bytes:
         ("grey", "describe", "a cup."),
     ],
 )
-def test_it_answers(engine: OnnxEngine, request: pytest.FixtureRequest, frame: str, prompt: str, text: str) -> None:
+def test_it_answers(engine: FinderEngine, request: pytest.FixtureRequest, frame: str, prompt: str, text: str) -> None:
     reply = engine.ask(request.getfixturevalue(frame), prompt)
     assert reply.text == text
     assert 0 <= reply.confidence <= 1
@@ -90,7 +92,7 @@ HILL = sum(math.exp(-0.4 * abs(d)) for d in range(-3, 4))  # of a half red frame
 HALF = HILL / (1 + HILL)  # 0.79
 
 
-def test_its_confidence_is_its_own_probability(engine: OnnxEngine, paint: Paint, red: Frame, grey: Frame) -> None:
+def test_its_confidence_is_its_own_probability(engine: FinderEngine, paint: Paint, red: Frame, grey: Frame) -> None:
     half = engine.ask(paint(RED, GREY), "detect cup")  # redness 4: the hill is as high as the end
     assert half.text == CUP
     assert half.confidence == pytest.approx(HALF, abs=1e-4)
@@ -120,14 +122,14 @@ def test_a_sentence_is_made_of_the_bundles_words(make_engine_of: MakeEngine, gre
     assert "forward" not in engine.ask(grey, "drive").text
 
 
-def test_free_distances_pass_through_left_to_right(engine: OnnxEngine, paint: Paint, red: Frame) -> None:
+def test_free_distances_pass_through_left_to_right(engine: FinderEngine, paint: Paint, red: Frame) -> None:
     free = engine.ask(paint(WHITE, BLACK), "drive").free_distance_m
     assert free == pytest.approx((4.0, 4.0, 0.0, 0.0), abs=1e-5)
     assert all(type(value) is float for value in free)
     assert engine.ask(red, "detect cup").free_distance_m == pytest.approx((4 / 3,) * 4, abs=1e-5)
 
 
-def test_one_question_leaves_nothing_for_the_next(engine: OnnxEngine, red: Frame, blue: Frame) -> None:
+def test_one_question_leaves_nothing_for_the_next(engine: FinderEngine, red: Frame, blue: Frame) -> None:
     before = [engine.ask(frame, prompt) for frame, prompt in ((red, "detect cup"), (blue, "detect ball"))]
     after = [engine.ask(frame, prompt) for frame, prompt in ((blue, "detect ball"), (red, "detect cup"))]
     assert [(r.text, r.confidence) for r in before] == [(r.text, r.confidence) for r in reversed(after)]
@@ -141,7 +143,7 @@ def rows(*ids: int) -> NDArray[np.float32]:
     return np.eye(HIDDEN, dtype=np.float32)[list(ids)]
 
 
-def test_the_prefix_is_papligemmas(engine: OnnxEngine, red: Frame, wires: tuple[Wire, Wire]) -> None:
+def test_the_prefix_is_papligemmas(engine: FinderEngine, red: Frame, wires: tuple[Wire, Wire]) -> None:
     """The picture sees itself and no text; the prompt sees everything, itself both ways."""
     engine.ask(red, "detect cup")
     vision, step = wires
@@ -166,13 +168,13 @@ def test_the_prefix_is_papligemmas(engine: OnnxEngine, red: Frame, wires: tuple[
     ],
 )
 def test_the_prompt_starts_with_bos_and_ends_with_a_newline(
-    engine: OnnxEngine, red: Frame, wires: tuple[Wire, Wire], prompt: str, ids: list[int]
+    engine: FinderEngine, red: Frame, wires: tuple[Wire, Wire], prompt: str, ids: list[int]
 ) -> None:
     engine.ask(red, prompt)
     assert (wires[1].fed[0]["embeddings"][0, IMAGE:] == rows(*ids)).all()
 
 
-def test_the_caches_grow_by_what_was_said(engine: OnnxEngine, red: Frame, wires: tuple[Wire, Wire]) -> None:
+def test_the_caches_grow_by_what_was_said(engine: FinderEngine, red: Frame, wires: tuple[Wire, Wire]) -> None:
     engine.ask(red, "detect cup")
     vision, step = wires
     assert len(step.fed) == 4  # the prefill says y_min, three corners are fed back
@@ -196,7 +198,7 @@ LISTED = "was not trained on {!r}; it answers 'detect {{thing}}', 'is there {{th
 
 @pytest.mark.parametrize("prompt", ["", "dance", "Detect cup", "detect", "is there a cup", "drive ", "describe the room", " detect cup"])
 def test_a_question_it_was_not_trained_on_is_refused_with_those_it_was(
-    engine: OnnxEngine, red: Frame, wires: tuple[Wire, Wire], prompt: str
+    engine: FinderEngine, red: Frame, wires: tuple[Wire, Wire], prompt: str
 ) -> None:
     with pytest.raises(ConfigError) as refusal:
         engine.ask(red, prompt)
@@ -215,7 +217,7 @@ def test_a_question_it_was_not_trained_on_is_refused_with_those_it_was(
     ],
 )
 def test_a_thing_it_was_not_trained_on_is_refused_with_those_it_was(
-    engine: OnnxEngine, red: Frame, wires: tuple[Wire, Wire], prompt: str, message: str
+    engine: FinderEngine, red: Frame, wires: tuple[Wire, Wire], prompt: str, message: str
 ) -> None:
     with pytest.raises(ConfigError) as refusal:
         engine.ask(red, prompt)
@@ -223,7 +225,7 @@ def test_a_thing_it_was_not_trained_on_is_refused_with_those_it_was(
     assert wires[0].fed == wires[1].fed == []
 
 
-def test_what_it_can_find_is_the_bundles_list(engine: OnnxEngine) -> None:
+def test_what_it_can_find_is_the_bundles_list(engine: FinderEngine) -> None:
     assert engine.targets == ("cup", "ball", "acorn")
 
 
@@ -257,15 +259,15 @@ def test_a_free_distance_that_is_no_number_is_an_error(make_engine_of: MakeEngin
         engine.ask(red, "drive")
 
 
-def test_a_graph_that_fails_is_an_engine_error(engine: OnnxEngine) -> None:
+def test_a_graph_that_fails_is_an_engine_error(engine: FinderEngine) -> None:
     with pytest.raises(EngineError, match=r"(?s)the graph failed: .*Got: 32 Expected: 16"):
-        run(engine._vision, {"image": np.zeros((1, 3, 32, 32), np.float32)})
+        run(engine.graphs._sessions["vision"], {"image": np.zeros((1, 3, 32, 32), np.float32)})
 
 
 # -- before the first tick
 
 
-def test_warming_up_runs_both_graphs_with_a_first_token_and_a_later_one(engine: OnnxEngine, wires: tuple[Wire, Wire]) -> None:
+def test_warming_up_runs_both_graphs_with_a_first_token_and_a_later_one(engine: FinderEngine, wires: tuple[Wire, Wire]) -> None:
     engine.warm_up()
     vision, step = wires
     assert len(vision.fed) == 2

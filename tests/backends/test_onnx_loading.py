@@ -14,10 +14,12 @@ import pytest
 from numpy.typing import NDArray
 
 from edge_vla.backends.bundle import Bundle
-from edge_vla.backends.onnx import OnnxEngine, session
+from edge_vla.backends.finder import FinderEngine
+from edge_vla.backends.onnx import session
 from edge_vla.errors import ConfigError, EngineError
+from edge_vla.parts import open_bundle
 
-MakeEngine = Callable[..., OnnxEngine]
+MakeEngine = Callable[..., FinderEngine]
 
 
 def npy(array: NDArray[Any]) -> bytes:
@@ -168,6 +170,6 @@ def test_its_sessions_take_the_threads_they_are_given_and_do_not_spin(tiny: Path
 
 
 def test_closing_twice_is_no_error(tiny: Path) -> None:
-    engine = OnnxEngine(Bundle(tiny))
+    engine = open_bundle(Bundle(tiny))
     engine.close()
     engine.close()

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from edge_vla.backends.onnx import OnnxEngine
+from edge_vla.backends.finder import FinderEngine
 from edge_vla.types import Frame
 
 Paint = Callable[..., Frame]
-MakeEngine = Callable[..., OnnxEngine]
+MakeEngine = Callable[..., FinderEngine]
 
 
 def test_the_picture_is_averaged_scaled_and_shifted(make_engine_of: MakeEngine) -> None:
@@ -43,6 +43,6 @@ def test_the_resize_is_the_manifests(make_engine_of: MakeEngine, resize: str, mi
     assert engine.preprocess(rgb)[0, :, 8, 10] * 255 == pytest.approx([middle] * 3, abs=1e-3)
 
 
-def test_a_picture_of_any_size_is_squeezed_to_the_networks(engine: OnnxEngine) -> None:
+def test_a_picture_of_any_size_is_squeezed_to_the_networks(engine: FinderEngine) -> None:
     for shape in ((240, 320, 3), (16, 32, 3), (7, 5, 3)):
         assert np.abs(engine.preprocess(np.full(shape, 255, np.uint8)) - 1).max() < 1e-5

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from edge_vla.backends.bundle import Bundle
-from edge_vla.backends.onnx import OnnxEngine
+from edge_vla.backends.finder import FinderEngine
 from edge_vla.backends.reference import Agreement, read_reference, verify
 from edge_vla.errors import ConfigError, EngineError
+from edge_vla.parts import open_bundle
 from edge_vla.types import Frame
 
 Make = Callable[..., Path]
@@ -44,7 +45,7 @@ def make_verified(make_bundle: Make) -> Callable[..., Bundle]:
 
 def test_an_engine_that_says_the_same_is_verified(make_verified: Callable[..., Bundle], told: Data) -> None:
     bundle = make_verified(told)
-    assert verify(OnnxEngine(bundle), bundle) == Agreement(4, 0, pytest.approx(0, abs=1e-4), pytest.approx(0, abs=1e-5))
+    assert verify(open_bundle(bundle), bundle) == Agreement(4, 0, pytest.approx(0, abs=1e-4), pytest.approx(0, abs=1e-5))
 
 
 def put(*keys: str | int, value: object) -> Callable[[Data], None]:
@@ -79,7 +80,7 @@ FAR = {
 def test_what_is_within_the_tolerances_agrees(make_verified: Callable[..., Bundle], told: Data, edit: Callable[[Data], None]) -> None:
     edit(told)
     bundle = make_verified(told)
-    found = verify(OnnxEngine(bundle), bundle)
+    found = verify(open_bundle(bundle), bundle)
     assert found.answers == 4
     assert max(found.bins / 8, found.confidence / 0.1, found.free_m / 0.05) > 0.97
 
@@ -91,18 +92,18 @@ def test_what_is_beyond_them_is_an_engine_error(
     edit(told)
     bundle = make_verified(told)
     with pytest.raises(EngineError, match=f"{why}.*this machine does not run the bundle as it was exported"):
-        verify(OnnxEngine(bundle), bundle)
+        verify(open_bundle(bundle), bundle)
 
 
 def test_a_bundle_may_be_calibrated_after_its_answers_were_written(make_verified: Callable[..., Bundle], told: Data) -> None:
     """Only boxes are calibrated: sigmoid(logit(1 - 1e-6) / 10 - 1.4) is 0.50."""
     bundle = make_verified(told, lambda m: m.update(calibration={"scale": 0.1, "shift": -1.4}))
-    engine = OnnxEngine(bundle)
+    engine = open_bundle(bundle)
     assert engine.ask(read_reference(bundle).pictures[0].frame(), "detect cup").confidence == pytest.approx(0.5, abs=0.01)
     assert verify(engine, bundle).confidence < 0.01
 
 
-def test_a_bundle_without_answers_cannot_be_verified(engine: OnnxEngine, tiny: Path) -> None:
+def test_a_bundle_without_answers_cannot_be_verified(engine: FinderEngine, tiny: Path) -> None:
     with pytest.raises(ConfigError, match="holds no reference answers to verify it with; export it again"):
         verify(engine, Bundle(tiny))
 
@@ -120,14 +121,14 @@ def test_a_bundle_without_answers_cannot_be_verified(engine: OnnxEngine, tiny: P
     ],
 )
 def test_a_reference_that_is_none_is_refused(
-    make_verified: Callable[..., Bundle], told: Data, engine: OnnxEngine, edit: Callable[[Data], None], why: str
+    make_verified: Callable[..., Bundle], told: Data, engine: FinderEngine, edit: Callable[[Data], None], why: str
 ) -> None:
     edit(told)
     with pytest.raises(ConfigError, match=why):
         verify(engine, make_verified(told))
 
 
-def test_a_reference_that_is_no_json_is_refused(make_verified: Callable[..., Bundle], engine: OnnxEngine) -> None:
+def test_a_reference_that_is_no_json_is_refused(make_verified: Callable[..., Bundle], engine: FinderEngine) -> None:
     with pytest.raises(ConfigError, match=r"reference\.json: "):
         verify(engine, make_verified(b"\xff"))
 

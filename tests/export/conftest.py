@@ -15,7 +15,7 @@ import pytest
 from edge_vla.types import Frame
 
 if TYPE_CHECKING:
-    from edge_vla.backends.onnx import OnnxEngine
+    from edge_vla.backends.finder import FinderEngine
 
 GRAPHS = ("vision.onnx", "lm_step.onnx")
 IMAGES_SEEN = 1234
@@ -92,11 +92,11 @@ def traced(fp32: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.fixture(scope="session")
-def engine(fp32: Path) -> OnnxEngine:
+def engine(fp32: Path) -> FinderEngine:
     from edge_vla.backends.bundle import Bundle
-    from edge_vla.backends.onnx import OnnxEngine
+    from edge_vla.parts import open_bundle
 
-    return OnnxEngine(Bundle(fp32))
+    return open_bundle(Bundle(fp32))
 
 
 @pytest.fixture(scope="session")

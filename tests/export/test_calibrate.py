@@ -11,10 +11,11 @@ import pytest
 
 import export.calibrate
 from edge_vla.backends.bundle import Bundle, Calibration
-from edge_vla.backends.onnx import OnnxEngine
+from edge_vla.backends.finder import FinderEngine
 from edge_vla.learn.data.shards import write_shard
 from edge_vla.learn.data.views import View
 from edge_vla.learn.finder.score import calibrate, score
+from edge_vla.parts import open_bundle
 from edge_vla.sim.objects import CLASSES
 from edge_vla.types import Frame
 from export.calibrate import FIGURES, calibrate_bundle
@@ -37,7 +38,7 @@ def bundle(fp32: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(fp32, tmp_path / "bundle"))
 
 
-def test_the_manifest_gets_its_calibration_and_figures_and_stays_what_it_was(bundle: Path, views: Path, engine: OnnxEngine) -> None:
+def test_the_manifest_gets_its_calibration_and_figures_and_stays_what_it_was(bundle: Path, views: Path, engine: FinderEngine) -> None:
     before, raw = Bundle(bundle).manifest, score(engine, views, 3)
     figures = calibrate_bundle(bundle, views, 3)
     after = Bundle(bundle).manifest
@@ -59,11 +60,11 @@ def test_calibrating_again_starts_from_the_raw_confidence(bundle: Path, views: P
     assert given[0] == given[1]
 
 
-def test_the_engine_uses_what_was_written(bundle: Path, views: Path, engine: OnnxEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_engine_uses_what_was_written(bundle: Path, views: Path, engine: FinderEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export.calibrate, "calibrate", lambda *_: (2.0, -1.0))
     calibrate_bundle(bundle, views, 3)
     frame = Frame(np.full((224, 224, 3), 90, np.uint8), 0, 0)
-    raw, calibrated = (e.ask(frame, f"detect {CLASSES[0]}").confidence for e in (engine, OnnxEngine(Bundle(bundle))))
+    raw, calibrated = (e.ask(frame, f"detect {CLASSES[0]}").confidence for e in (engine, open_bundle(Bundle(bundle))))
     odds = (raw / (1 - raw)) ** 2 * math.exp(-1)
     assert calibrated == pytest.approx(odds / (1 + odds), rel=1e-4)
 

@@ -17,9 +17,10 @@ import torch
 from onnx import numpy_helper
 
 from edge_vla.backends.bundle import Bundle
-from edge_vla.backends.onnx import OnnxEngine
+from edge_vla.backends.finder import FinderEngine
 from edge_vla.errors import ConfigError
 from edge_vla.learn.finder.language import build_tokenizer
+from edge_vla.parts import open_bundle
 from edge_vla.sim.objects import CLASSES
 from edge_vla.types import Frame
 from export.default import OPSET, TOLERANCE, export_default, load_finder, main, manifest_of
@@ -119,7 +120,7 @@ def test_an_export_can_be_read_by_others_than_its_maker(fp32: Path) -> None:
 
 
 @pytest.mark.parametrize("thing", CLASSES)
-def test_a_detection_is_grammatical(engine: OnnxEngine, frames: list[Frame], thing: str) -> None:
+def test_a_detection_is_grammatical(engine: FinderEngine, frames: list[Frame], thing: str) -> None:
     for frame in frames:
         reply = engine.ask(frame, f"detect {thing}")
         assert re.fullmatch(rf"((<loc\d{{4}}>){{4}} {thing})?", reply.text)
@@ -131,7 +132,7 @@ def test_a_detection_is_grammatical(engine: OnnxEngine, frames: list[Frame], thi
         assert all(0 < d < 4 for d in reply.free_distance_m)
 
 
-def test_a_sentence_is_made_of_words(engine: OnnxEngine, frames: list[Frame]) -> None:
+def test_a_sentence_is_made_of_words(engine: FinderEngine, frames: list[Frame]) -> None:
     m, tokenizer = engine.manifest, build_tokenizer()
     known = {tokenizer.id_to_token(row) for row in m.tokens.words}
     for prompt in m.prompts.sentences:
@@ -141,7 +142,7 @@ def test_a_sentence_is_made_of_words(engine: OnnxEngine, frames: list[Frame]) ->
     assert engine.ask(frames[0], "is there a cup?").text in {"yes", "no"}
 
 
-def test_what_it_was_not_trained_on_is_refused(engine: OnnxEngine, frames: list[Frame]) -> None:
+def test_what_it_was_not_trained_on_is_refused(engine: FinderEngine, frames: list[Frame]) -> None:
     with pytest.raises(ConfigError, match=rf"does not know 'zebra'. It knows: {', '.join(CLASSES)}"):
         engine.ask(frames[0], "detect zebra")
     with pytest.raises(ConfigError, match=r"it answers 'detect {thing}', 'is there {thing}\?', 'drive', 'describe', 'what is the main"):
@@ -152,10 +153,10 @@ def test_what_it_was_not_trained_on_is_refused(engine: OnnxEngine, frames: list[
 
 
 @pytest.fixture
-def int8(checkpoint: Path, traced: Traced, tmp_path: Path) -> OnnxEngine:
+def int8(checkpoint: Path, traced: Traced, tmp_path: Path) -> FinderEngine:
     traced()
     export_default(checkpoint, tmp_path / "int8", "int8")
-    return OnnxEngine(Bundle(tmp_path / "int8"))
+    return open_bundle(Bundle(tmp_path / "int8"))
 
 
 def off(got: np.ndarray, want: np.ndarray) -> float:
@@ -163,7 +164,7 @@ def off(got: np.ndarray, want: np.ndarray) -> float:
     return float((got - want).std() / want.std())
 
 
-def test_int8_stays_within_its_tolerance_of_fp32(engine: OnnxEngine, int8: OnnxEngine, frames: list[Frame], fp32: Path) -> None:
+def test_int8_stays_within_its_tolerance_of_fp32(engine: FinderEngine, int8: FinderEngine, frames: list[Frame], fp32: Path) -> None:
     """Tokens within 6 % and logits, from the same tokens, within 20 % of their spread; free distances within 2 cm.
 
     These weights are rougher than trained ones, which are nearer; other weights are off by more than 100 %.
@@ -184,7 +185,7 @@ def test_int8_stays_within_its_tolerance_of_fp32(engine: OnnxEngine, int8: OnnxE
         assert 0 < off(logits8, logits) < 0.2
 
 
-def test_int8_is_smaller_and_says_so(fp32: Path, int8: OnnxEngine, tmp_path: Path) -> None:
+def test_int8_is_smaller_and_says_so(fp32: Path, int8: FinderEngine, tmp_path: Path) -> None:
     assert int8.manifest.precision == "int8"
     assert int8.manifest.made["torch_onnx_max_abs"] < TOLERANCE < int8.manifest.made["torch_int8_max_abs"]
     sizes = [sum(path.stat().st_size for path in folder.iterdir()) for folder in (fp32, tmp_path / "int8")]

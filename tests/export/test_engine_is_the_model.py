@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from edge_vla.backends.decode import decode_choice, decode_detection, decode_words
-from edge_vla.backends.onnx import OnnxEngine
+from edge_vla.backends.finder import FinderEngine
 from edge_vla.learn.finder.language import build_tokenizer
 from edge_vla.learn.finder.model import IMAGE_TOKENS, Finder
 from edge_vla.sim.objects import CLASSES
@@ -51,7 +51,7 @@ def finder(checkpoint: Path) -> Finder:
     return load_finder(checkpoint)[0]
 
 
-def test_the_engine_boxes_what_the_model_boxes(engine: OnnxEngine, finder: Finder, frames: list[Frame]) -> None:
+def test_the_engine_boxes_what_the_model_boxes(engine: FinderEngine, finder: Finder, frames: list[Frame]) -> None:
     m, boxes = engine.manifest, set()
     for frame in frames:
         for thing in CLASSES[:: 3 if frame.seq else 1]:
@@ -65,7 +65,7 @@ def test_the_engine_boxes_what_the_model_boxes(engine: OnnxEngine, finder: Finde
     assert len(boxes) > 8, "boxes that are all alike would agree about anything"
 
 
-def test_the_engine_says_what_the_model_says(engine: OnnxEngine, finder: Finder, frames: list[Frame]) -> None:
+def test_the_engine_says_what_the_model_says(engine: FinderEngine, finder: Finder, frames: list[Frame]) -> None:
     m, said = engine.manifest, set()
     for frame in frames[:2]:
         for prompt in ("drive", "what is the main object?"):
@@ -84,7 +84,7 @@ def test_the_engine_says_what_the_model_says(engine: OnnxEngine, finder: Finder,
     assert len(said) > 2
 
 
-def test_other_weights_say_something_else(engine: OnnxEngine, frames: list[Frame]) -> None:
+def test_other_weights_say_something_else(engine: FinderEngine, frames: list[Frame]) -> None:
     """The agreement above is no accident of the frames: fresh weights do not agree."""
     fresh = load_finder(None)[0]
     for frame in frames[:2]:
@@ -93,7 +93,7 @@ def test_other_weights_say_something_else(engine: OnnxEngine, frames: list[Frame
         assert engine.ask(frame, "detect cup").text != "".join(f"<loc{k:04d}>" for k in want.bins or ()) + " cup"
 
 
-def test_the_picture_reaches_the_network_as_in_training(engine: OnnxEngine) -> None:
+def test_the_picture_reaches_the_network_as_in_training(engine: FinderEngine) -> None:
     rgb = np.random.default_rng(0).integers(0, 256, (224, 224, 3), dtype=np.uint8)
     trained = torch.from_numpy(rgb.transpose(2, 0, 1)[None].copy()).float() / 127.5 - 1
     assert np.abs(engine.preprocess(rgb) - trained.numpy()).max() < 1e-6

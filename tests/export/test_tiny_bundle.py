@@ -15,7 +15,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from edge_vla.backends.bundle import Bundle
-from edge_vla.backends.onnx import OnnxEngine
+from edge_vla.parts import open_bundle
 from edge_vla.types import Frame
 
 
@@ -65,7 +65,7 @@ def test_a_bundle_need_not_know_free_distances(committed: Path, tmp_path: Path) 
     manifest["sha256"]["vision.onnx"] = hashlib.sha256((folder / "vision.onnx").read_bytes()).hexdigest()
     (folder / "manifest.json").write_text(json.dumps(manifest))
     frame = Frame(np.full((32, 64, 3), (255, 0, 0), np.uint8), 0, 0)
-    seeing, blind = (OnnxEngine(Bundle(of)).ask(frame, "detect cup") for of in (committed, folder))
+    seeing, blind = (open_bundle(Bundle(of)).ask(frame, "detect cup") for of in (committed, folder))
     assert (seeing.text, seeing.confidence) == (blind.text, blind.confidence)
     assert seeing.free_distance_m is not None
     assert blind.free_distance_m is None

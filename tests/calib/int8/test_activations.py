@@ -18,8 +18,8 @@ from calib.activations import watch
 from calib.graph import Watched, fingerprint, products
 from calib.histogram import Span
 from edge_vla.backends.bundle import Bundle
-from edge_vla.backends.onnx import OnnxEngine
 from edge_vla.errors import ConfigError, EngineError
+from edge_vla.parts import open_bundle
 
 
 def small_graph(path: Path, *, external: bool = False, scale: float = 2.0) -> Path:
@@ -162,7 +162,7 @@ def test_every_phase_of_an_engine_is_watched(tiny: Path, small_set) -> None:
 def test_the_engine_sees_what_the_runtime_shows_it(tiny: Path, small_set) -> None:
     """The vision graph's patches are what they are in a session of its own, fed by the engine's own preprocessing."""
     found = watch(Bundle(tiny), small_set).histograms["vision", "whole", "patches"]
-    engine = OnnxEngine(Bundle(tiny))
+    engine = open_bundle(Bundle(tiny))
     images = [engine.preprocess(small_set.frame(item, 0).rgb) for item in small_set.listed.pictures]
     means = np.concatenate([image.reshape(3, 2, 8, 2, 16).mean((2, 4)).ravel() for image in images])
     assert found.min_max == pytest.approx((means.min(), means.max()), abs=1e-6)
@@ -170,7 +170,7 @@ def test_the_engine_sees_what_the_runtime_shows_it(tiny: Path, small_set) -> Non
 
 
 def test_watching_changes_no_answer(tiny: Path, small_set) -> None:
-    plain = OnnxEngine(Bundle(tiny))
+    plain = open_bundle(Bundle(tiny))
     wanted = {plain.ask(small_set.frame(item, 0), p).text for item in small_set.listed.pictures for p in item.prompts}
     assert watch(Bundle(tiny), small_set).answers == len(wanted)
 
