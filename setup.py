@@ -29,6 +29,7 @@ setup(
         "numpy>=1.26",  # 1.26: what NVIDIA's wheels for JetPack 6 are built for
         "opencv-python-headless>=4.9",
         "tokenizers>=0.20",
+        "pillow>=10",  # its resampling is what models learned from; OpenCV's numbers differ
         "pyserial>=3.5",
         "pydantic>=2.7",
         "rich>=13.7",
@@ -39,7 +40,7 @@ setup(
         "cpu": [ONNXRUNTIME],
         "gpu": ["onnxruntime-gpu>=1.19"],  # x86; a Jetson takes NVIDIA's own wheel
         "sim": ["mujoco>=3.2.1"],  # 3.17 is the last for Python 3.10
-        "learn": ["torch==2.13.0", "transformers>=5.20", "safetensors>=0.5", "peft>=0.18", "pillow>=10", "pyyaml>=6"],
+        "learn": ["torch==2.13.0", "transformers>=5.20", "safetensors>=0.5", "peft>=0.18", "pyyaml>=6"],
         "export": ["onnx>=1.18", "onnxscript>=0.5", ONNXRUNTIME],
         "test": ["pytest>=9.0", "pytest-randomly>=3.16", "hypothesis>=6.115", "coverage>=7.6"],
         "dev": ["ruff>=0.14", "mypy>=1.18", "supervision>=0.31"],

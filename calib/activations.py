@@ -13,6 +13,7 @@ from calib.graph import WatchedGraphs
 from calib.histogram import Histogram, Span
 from calib.picture_set import PictureSet
 from edge_vla.backends.bundle import Bundle
+from edge_vla.backends.cache import PAST
 from edge_vla.errors import ConfigError
 from edge_vla.parts import make_host
 from edge_vla.types import Engine
@@ -61,7 +62,9 @@ def watch(bundle: Bundle, pictures: PictureSet, threads: int = 1, say: Callable[
             graph.keep = partial(step, name)
         answers = _ask(engine, pictures, partial(_told, say, what, pictures.listed.questions))
     runs = {name: dict(graph.runs) for name, graph in graphs.items()}
-    _require_decoding(runs, pictures)
+    _require_decoding({name: runs[name] for name in runs if PAST.keys() & {t.name for t in bundle.manifest.graphs[name].inputs}}, pictures)
+    if idle := [name for name, phases in runs.items() if not phases]:
+        raise ConfigError(f"graph {idle[0]} was never run by the questions of {pictures.folder}")
     return Activations(
         histograms, {(name, tensor): graph.operators[tensor] for name, graph in graphs.items() for tensor in graph.tensors}, runs, answers
     )
@@ -85,10 +88,8 @@ def _ask(engine: Engine, pictures: PictureSet, asked: Callable[[int], None]) -> 
 
 
 def _require_decoding(runs: dict[str, dict[str, int]], pictures: PictureSet) -> None:
-    """A language model's steps after the first see other values than its prefill."""
+    """A language model's steps after the first see other values than its prefill. A policy that reads hidden states takes none."""
     for name, phases in runs.items():
-        if not phases:
-            raise ConfigError(f"graph {name} was never run by the questions of {pictures.folder}")
         if "prefill" in phases and "decode" not in phases:
             raise ConfigError(
                 f"no question of {pictures.folder} made {name} decode a word after its first: collect with --prompt and a question "

@@ -113,7 +113,7 @@ class WatchedGraphs:
         self._cache.clear()
 
     def step(self, feed: Feed) -> dict[str, Array]:
-        return self._cache.keep(self.run("lm_step", {**feed, **self._cache.kept}))
+        return self._cache.keep(self.run("lm_step", self._cache.feed(feed)))
 
     def close(self) -> None:
         """Sessions end with the object."""

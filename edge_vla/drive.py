@@ -15,7 +15,7 @@ from edge_vla.guard.odometry import PoseHistory
 from edge_vla.guard.state import ARMED, LATCHED, GuardState
 from edge_vla.obstacles import clear_ahead
 from edge_vla.pilot import see, step, understand
-from edge_vla.types import STILL, Engine, Frame, Look, Pose, Reply, RobotAction
+from edge_vla.types import STILL, Engine, Frame, Look, Pose, Reply, RobotAction, acting
 
 CLEAR_M = 3.0  # free distances say no more than this about what the robot's lane meets
 ARM_PERIOD_NS = 200_000_000  # between two requests to arm
@@ -28,6 +28,8 @@ class Seeing:
 
     def __init__(self, engine: Engine, plan: Plan, pose_at: Callable[[int], Pose]) -> None:
         self.engine, self.plan = engine, plan
+        if acting(engine):
+            engine.forget()
         self._pose_at = pose_at
         self._latencies_ns: deque[int] = deque(maxlen=LATENCIES)
 

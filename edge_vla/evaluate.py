@@ -22,15 +22,15 @@ from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
-from edge_vla import places
 from edge_vla.arguments import Arguments, require_writable
 from edge_vla.config import RobotProfile, load_profile
 from edge_vla.errors import ConfigError, EdgeVLAError
-from edge_vla.goals import GOALS, Goal, get_vlm_prompt, require_supported, to_goal
+from edge_vla.goals import GOALS, Goal, get_instruction, get_vlm_prompt, require_known, require_supported, to_goal
 from edge_vla.opening import find_engine, open_engine, prove
 from edge_vla.parts import ORACLE, make_base
 from edge_vla.robot import make_plan, within
-from edge_vla.series import HELD_OUT, Setting, cases, run_all
+from edge_vla.series import HELD_OUT, Setting, cases, controls, run_all
+from edge_vla.types import acting
 
 if TYPE_CHECKING:
     from edge_vla.sim.episode import Verdict
@@ -41,7 +41,6 @@ BOUNDS = {
     "episodes": (1, 100_000), "latency_ms": (0, 5000), "jobs": (1, 64), "absent_fraction": (0, 1), "timeout_s": (1, 3600),
     "seed": (0, LAST_SEED),
 }  # fmt: skip
-UNTRAINED = Path("engines/untrained")
 EXIT_REFUSED, EXIT_FAULT, EXIT_INTERRUPTED = 2, 3, 130
 
 
@@ -82,25 +81,6 @@ def result_of(verdicts: list[Verdict]) -> Result:
     )  # fmt: skip
 
 
-def controls(setting: Setting) -> dict[str, Setting]:
-    """The settings that belong beside a result: a ceiling, three that must fail, and what latency costs."""
-    untrained = places.find(UNTRAINED)
-    if untrained is None:
-        raise ConfigError(f"--controls needs {UNTRAINED}: make it with `python -m export default --untrained --out {UNTRAINED}`")
-    rows = {
-        "oracle boxes": replace(setting, engine=ORACLE),
-        "untrained weights": replace(setting, engine=str(untrained)),
-        "swapped target word": replace(setting, control="swapped"),
-        "blank camera": replace(setting, control="blank"),
-    }
-    for latency in (50, 200, 500):
-        for compensate in (True, False):
-            if latency != setting.latency_ms or not compensate:
-                name = f"{latency} ms, {'with' if compensate else 'no'} odometry compensation"
-                rows[name] = replace(setting, latency_ms=latency, compensate=compensate)
-    return rows
-
-
 def table(rows: Mapping[str, Result]) -> Table:
     """The figures side by side."""
     names = ("engine", "success", "SPL", "contacts", "false arrivals", "wrong arrivals", "median time", "episodes")
@@ -126,7 +106,8 @@ def summary(setting: Setting, result: Result | None, fault: str = "") -> dict[st
     return figures | {
         "goal": setting.goal.value, "engine": setting.engine, "seed": setting.seed, "held_out": setting.held_out,
         "latency_ms": setting.latency_ms, "absent_fraction": setting.absent_fraction, "stop_at_m": setting.stop_at_m,
-        "compensate": setting.compensate, "timeout_s": setting.timeout_s, "simulated": True, "fault": fault,
+        "compensate": setting.compensate, "timeout_s": setting.timeout_s, "targets": list(setting.targets), "simulated": True,
+        "fault": fault,
     }  # fmt: skip
 
 
@@ -138,6 +119,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     cli.add_argument("--goal", default="find_object", help=", ".join(g.value for g in JUDGED))
     cli.add_argument("--engine", default="engines/default", help="a bundle folder, or 'oracle' for the simulator's true boxes")
+    cli.add_argument("--target", action="append", default=[], help="only this thing; again for another; default every thing there is")
     cli.add_argument("--robot", type=Path, default=None, help="a robot profile with domain 'sim'")
     cli.add_argument("--episodes", type=int, default=100)
     cli.add_argument("--seed", type=int, default=HELD_OUT, help="first room; 1 000 000 and up are never used in training")
@@ -171,8 +153,19 @@ def setting_of(args: argparse.Namespace, profile: RobotProfile) -> Setting:
         raise ConfigError(f"--stop-at {stop_at}: a thing is found within {NEAR_M} m; further away is --goal navigate")
     return Setting(
         goal, find_engine(args.engine), args.latency_ms, args.episodes, args.seed, args.absent_fraction, args.timeout_s, stop_at,
-        compensate=not args.no_compensation,
+        compensate=not args.no_compensation, targets=_targets(args.target, goal),
     )  # fmt: skip
+
+
+def _targets(asked: list[str], goal: Goal) -> tuple[str, ...]:
+    """Which things to ask for, without one twice. Raises ConfigError for what the simulator does not have, and where the goal decides."""
+    from edge_vla.sim.objects import CLASSES
+
+    if asked and (goal is Goal.FOLLOW or not GOALS[goal].needs_target):
+        raise ConfigError(f"--target {asked[0]}: goal {goal.value!r} is judged by {'a person' if goal is Goal.FOLLOW else 'no thing'}")
+    for thing in asked:
+        require_known(thing, CLASSES, "the simulator")
+    return tuple(dict.fromkeys(asked))
 
 
 def prepare(args: argparse.Namespace) -> tuple[RobotProfile, dict[str, Setting]]:
@@ -182,17 +175,28 @@ def prepare(args: argparse.Namespace) -> tuple[RobotProfile, dict[str, Setting]]
         raise ConfigError(f"{args.robot}: robot.domain is 'real'; an evaluation runs in the simulator")
     make_base(profile.base.kind, profile.base.track_m, profile.base.max_wheel_mps)
     setting = setting_of(args, profile)
-    rows = {"this engine": setting} | (controls(setting) if args.controls else {})
     _probe(args.picture)
-    asked = sorted({case.target for case in cases(setting)}) if GOALS[setting.goal].needs_target else []
-    prompts = [get_vlm_prompt(setting.goal, thing) for thing in asked[:1]] or [get_vlm_prompt(setting.goal)]
-    for name in dict.fromkeys(row.engine for row in rows.values() if row.engine != ORACLE):
-        engine = open_engine(name, profile)
-        prove(engine, name, profile, prompts, asked)
-        if slowed := within(profile, engine)[1]:
-            print(f"evaluate: {slowed}", file=sys.stderr)
-        engine.close()
+    rows = {"this engine": setting}
+    policy = _proven(setting, profile)
+    if args.controls:
+        rows |= controls(setting, policy=policy)
+        for name in {row.engine for row in rows.values()} - {setting.engine}:
+            _proven(replace(setting, engine=name), profile)
     return profile, rows
+
+
+def _proven(setting: Setting, profile: RobotProfile) -> bool:
+    """Open the engine and ask it once what it will be asked; whether it is a policy. Raises ConfigError."""
+    if setting.engine == ORACLE:
+        return False
+    asked = sorted({case.target for case in cases(setting)}) if GOALS[setting.goal].needs_target else []
+    engine = open_engine(setting.engine, profile)
+    words = get_instruction if acting(engine) else get_vlm_prompt
+    prove(engine, setting.engine, profile, [words(setting.goal, thing) for thing in asked[:1]] or [words(setting.goal)], asked)
+    if slowed := within(profile, engine)[1]:
+        print(f"evaluate: {slowed}", file=sys.stderr)
+    engine.close()
+    return acting(engine)
 
 
 def main(argv: list[str] | None = None) -> int:

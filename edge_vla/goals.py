@@ -13,6 +13,7 @@ from enum import Enum
 from edge_vla.errors import ConfigError, did_you_mean
 
 MAX_TARGET_CHARS = 64  # a thing's name, not an essay: it is pasted into a prompt
+MAX_SENTENCE_CHARS = 200
 
 
 class Goal(Enum):
@@ -51,18 +52,19 @@ class GoalSpec:
     needs_target: bool = False
     moves: bool = False
     needs_arm: bool = False
+    instruction: str = ""  # what a policy is told instead of being asked; "" where it cannot do the goal
 
 
 GOALS: dict[Goal, GoalSpec] = {
-    Goal.FIND_OBJECT: GoalSpec("detect {thing}", Answer.BOXES, needs_target=True, moves=True),
-    Goal.NAVIGATE: GoalSpec("detect {thing}", Answer.BOXES, needs_target=True, moves=True),
-    Goal.FOLLOW: GoalSpec("detect {thing}", Answer.BOXES, needs_target=True, moves=True),
-    Goal.LOOK: GoalSpec("detect {thing}", Answer.BOXES, needs_target=True, moves=True),
-    Goal.AVOID: GoalSpec("drive", Answer.MOTION, moves=True),
+    Goal.FIND_OBJECT: GoalSpec("detect {thing}", Answer.BOXES, needs_target=True, moves=True, instruction="find the {thing}"),
+    Goal.NAVIGATE: GoalSpec("detect {thing}", Answer.BOXES, needs_target=True, moves=True, instruction="go to the {thing}"),
+    Goal.FOLLOW: GoalSpec("detect {thing}", Answer.BOXES, needs_target=True, moves=True, instruction="follow the {thing}"),
+    Goal.LOOK: GoalSpec("detect {thing}", Answer.BOXES, needs_target=True, moves=True, instruction="look at the {thing}"),
+    Goal.AVOID: GoalSpec("drive", Answer.MOTION, moves=True, instruction="drive around and touch nothing"),
     Goal.DESCRIBE_SCENE: GoalSpec("describe", Answer.WORDS),
     Goal.IDENTIFY_MAIN_OBJECT: GoalSpec("what is the main object?", Answer.WORDS),
     Goal.SAVE_IMAGE: GoalSpec("", Answer.NOTHING),
-    Goal.COMMAND: GoalSpec("", Answer.MOTION, moves=True),  # the sentence is the operator's own
+    Goal.COMMAND: GoalSpec("", Answer.MOTION, moves=True, instruction="{sentence}"),  # the sentence is the operator's own
     Goal.STOP: GoalSpec("", Answer.NOTHING),
     Goal.GRAB: GoalSpec("detect {thing}", Answer.BOXES, needs_target=True, needs_arm=True),
     Goal.RELEASE: GoalSpec("", Answer.NOTHING, needs_arm=True),
@@ -114,6 +116,31 @@ def get_vlm_prompt(goal: Goal | str, target_object: str | None = None) -> str:
     if target_object is None:
         raise ConfigError(f"goal {chosen.value!r} needs a target, for example target_object='cup'")
     return spec.prompt.format(thing=clean_target(target_object))
+
+
+def get_instruction(goal: Goal | str, target_object: str | None = None, sentence: str = "") -> str:
+    """What to tell a policy for this goal, for a command the operator's own `sentence`. Raises ConfigError where that is nothing."""
+    chosen = to_goal(goal)
+    words = GOALS[chosen].instruction
+    if not words:
+        able = ", ".join(known.value for known, spec in GOALS.items() if spec.instruction)
+        raise ConfigError(f"goal {chosen.value!r} is nothing a policy can do: it drives and says no word; it can {able}")
+    if GOALS[chosen].needs_target:
+        get_vlm_prompt(chosen, target_object)  # raises without a target
+    thing = clean_target(target_object) if target_object is not None else ""
+    return words.format(thing=thing, sentence=clean_sentence(sentence) if chosen is Goal.COMMAND else "")
+
+
+def clean_sentence(sentence: str) -> str:
+    """An operator's sentence fit for a prompt: one line, no token brackets. Raises ConfigError."""
+    words = " ".join(sentence.split())
+    if not words:
+        raise ConfigError(f"sentence {sentence!r} says nothing")
+    if len(words) > MAX_SENTENCE_CHARS:
+        raise ConfigError(f"sentence of {len(words)} characters, want at most {MAX_SENTENCE_CHARS}: {words[:20]!r}...")
+    if not words.isprintable() or "<" in words or ">" in words:
+        raise ConfigError(f"sentence {words!r} holds '<', '>' or an unprintable character")
+    return words
 
 
 def get_presence_prompt(target_object: str) -> str:

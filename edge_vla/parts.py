@@ -49,8 +49,9 @@ def make_frame_rules(profile: CameraProfile) -> FrameRules:
 
 
 def make_engine(
-    name: str, *, threads: int, domain: str, truth_of: Callable[[int], Truth | None] | None = None, allow_domain: bool = False
-) -> Engine:
+    name: str, *, threads: int, domain: str, truth_of: Callable[[int], Truth | None] | None = None, allow_domain: bool = False,
+    allow_unverified: bool = False,
+) -> Engine:  # fmt: skip
     """`oracle` (simulator only) or the engine in a bundle folder. Raises ConfigError for a bundle that must not drive this robot."""
     if name == ORACLE:
         from edge_vla.sim.oracle import OracleEngine
@@ -61,6 +62,8 @@ def make_engine(
     from edge_vla.backends.bundle import Bundle
 
     bundle = Bundle(Path(name))
+    if (why := bundle.manifest.doubt) and not allow_unverified:
+        raise ConfigError(f"engine {name!r} {why}; --allow-unverified drives it all the same, at your risk")
     if bundle.manifest.domain != domain and not allow_domain:
         raise ConfigError(
             f"engine {name!r} was trained on {bundle.manifest.domain!r} images and this robot is {domain!r}; "
@@ -102,17 +105,26 @@ def make_host(bundle: Bundle, graphs: Graphs) -> Engine:
     return FinderEngine(bundle, graphs)
 
 
-def reference_of(name: str) -> tuple[tuple[Frame, str, Reply], ...]:
-    """(picture, prompt, answer at export) of the bundle in that folder. Raises ConfigError where it brings none."""
-    from edge_vla.backends.bundle import Bundle
+def reference_of(name: str) -> tuple[tuple[Frame, str, Reply | None], ...]:
+    """(picture, prompt, answer at export) of the bundle in that folder; a policy's answers are no replies.
+
+    Raises ConfigError where it brings none.
+    """
+    from edge_vla.backends.answers import questions as own
+    from edge_vla.backends.bundle import Bundle, FinderManifest
     from edge_vla.backends.reference import questions
 
-    return tuple((frame, prompt, want) for _, frame, prompt, want in questions(Bundle(Path(name))))
+    bundle = Bundle(Path(name))
+    if isinstance(bundle.manifest, FinderManifest):
+        return tuple((frame, prompt, want) for _, frame, prompt, want in questions(bundle))
+    return tuple(own(bundle))
 
 
 def verify_engine(engine: Engine, name: str) -> int:
     """Ask an engine what the bundle in that folder was asked at export; how many answers agree. Raises EngineError, ConfigError."""
-    from edge_vla.backends.bundle import Bundle
+    from edge_vla.backends.answers import require
+    from edge_vla.backends.bundle import Bundle, FinderManifest
     from edge_vla.backends.reference import verify
 
-    return verify(engine, Bundle(Path(name))).answers
+    bundle = Bundle(Path(name))
+    return verify(engine, bundle).answers if isinstance(bundle.manifest, FinderManifest) else require(engine, bundle)

@@ -3,6 +3,7 @@
     frame + goal ─► prompt ─► engine ─► parse ─► Look        (slow: see)
     Look + pose  ─► behaviour ─► validate ─► RobotAction     (fast: step, pure)
 
+A policy comes the same way: its prompt is an instruction, its look holds actions, its behaviour carries them out.
 Knows no clock, no thread and no wire: `run` and the lockstep simulation drive the very same functions.
 """
 
@@ -10,7 +11,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from edge_vla.behaviours import BEHAVIOURS
+from edge_vla.behaviours import behaviour_of
+from edge_vla.behaviours.act import ENDS_AT_REST
 from edge_vla.behaviours.state import Inputs, Phase, Plan, State, halt
 from edge_vla.geometry import CameraPose
 from edge_vla.goals import GOALS, Answer, Goal, get_vlm_prompt
@@ -31,8 +33,8 @@ def see(engine: Engine, frame: Frame, plan: Plan) -> Reply:
 
 
 def prompt_of(plan: Plan) -> str:
-    """The goal's prompt; goals that ask nothing still need to know the way ahead while they move."""
-    return get_vlm_prompt(plan.goal, plan.target) or "drive"
+    """A policy's instruction, or the goal's prompt; goals that ask nothing still need to know the way ahead while they move."""
+    return plan.instruction or get_vlm_prompt(plan.goal, plan.target) or "drive"
 
 
 def understand(reply: Reply, frame: Frame, pose: Pose, plan: Plan, timing_ns: tuple[int, int]) -> Look:
@@ -42,7 +44,7 @@ def understand(reply: Reply, frame: Frame, pose: Pose, plan: Plan, timing_ns: tu
     """
     ready_ns, p99_ns = timing_ns
     lasts_ns = min(EVIDENCE_CEILING_NS, max(EVIDENCE_FLOOR_NS, 2 * p99_ns))
-    target = plan.target if GOALS[plan.goal].answer is Answer.BOXES else None
+    target = plan.target if GOALS[plan.goal].answer is Answer.BOXES and not plan.instruction else None
     return interpret(reply, frame, (ready_ns, frame.t_capture_ns + lasts_ns), pose, plan.camera, target=target)
 
 
@@ -57,7 +59,7 @@ def step(state: State, inputs: Inputs, plan: Plan) -> tuple[State, RobotAction]:
         return state, halt("waiting for a look")
     if look.rejected:
         return state, halt(f"reply refused: {look.rejected}")
-    state, action = BEHAVIOURS[plan.goal](state, inputs, plan)
+    state, action = behaviour_of(plan)(state, inputs, plan)
     validator = ActionValidator(plan.max_linear_mps, plan.max_angular_rps)
     return state, validator.validate_action(action)
 
@@ -68,12 +70,15 @@ def notice(state: State, look: Look, plan: Plan) -> State:
         return replace(state, look_seq=look.seq, looks=state.looks + 1)
     camera: CameraPose = plan.camera
     obstacles = state.obstacles.seen(look, camera)
-    track = update(state.track, look, camera, moving=plan.target_moves) if plan.target else None
+    track = update(state.track, look, camera, moving=plan.target_moves) if plan.target and not plan.instruction else None
     return replace(state, look_seq=look.seq, looks=state.looks + 1, obstacles=obstacles, track=track, words=look.text)
 
 
 def time_over(state: State, look: Look | None, plan: Plan) -> State:
     """The run's time is up. Goals that last as long as they are given have then succeeded; the others have not."""
+    if plan.instruction and plan.goal not in ENDS_AT_REST:
+        why = f"the policy drove until the time was over; told to {plan.instruction}"
+        return replace(state, phase=Phase.DONE, outcome="reached", why=why)
     if plan.goal is Goal.AVOID:
         return replace(state, phase=Phase.DONE, outcome="reached", why="wandered until the time was over")
     seen = state.track is not None and look is not None and look.t_capture_ns - state.track.seen_ns < STILL_THERE_NS

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from edge_vla.behaviours import BEHAVIOURS
 from edge_vla.behaviours.state import FARTHEST_STOP_M, Plan
 from edge_vla.config import LimitsProfile, RobotProfile
 from edge_vla.errors import ConfigError
 from edge_vla.geometry import CameraPose
-from edge_vla.goals import GOALS, Goal
+from edge_vla.goals import GOALS, Goal, get_instruction
 from edge_vla.guard.limits import Limits
 from edge_vla.types import Engine, RobotAction
 
@@ -50,6 +51,11 @@ def make_plan(
         goal, target, camera_pose(profile), default_m if stop_at_m is None else stop_at_m, profile.limits.max_linear_mps,
         profile.limits.max_angular_rps, compensate, commands,
     )  # fmt: skip
+
+
+def instructed(plan: Plan, sentence: str = "") -> Plan:
+    """The plan for a policy, which is told what to do; `sentence` is the operator's own. Raises ConfigError for what no policy can do."""
+    return replace(plan, instruction=get_instruction(plan.goal, plan.target, sentence), commands=())
 
 
 def _require_floor(profile: RobotProfile) -> None:

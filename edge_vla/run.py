@@ -17,6 +17,7 @@ import signal
 import sys
 import traceback
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from io import TextIOWrapper
 from pathlib import Path
@@ -28,8 +29,7 @@ from rich.text import Text
 from edge_vla import places
 from edge_vla.arguments import Arguments
 from edge_vla.behaviours.obey import refusal
-from edge_vla.behaviours.state import Plan
-from edge_vla.config import ROBOT_PROFILE, RobotProfile, load_profile, profile_file
+from edge_vla.config import ROBOT_PROFILE, load_profile, profile_file
 from edge_vla.errors import ConfigError, EdgeVLAError
 from edge_vla.goals import GOALS, Goal, clean_target, require_supported, to_goal
 from edge_vla.opening import find_engine, open_engine, prove
@@ -37,9 +37,10 @@ from edge_vla.parse import parse_all
 from edge_vla.parts import make_base
 from edge_vla.pilot import prompt_of
 from edge_vla.record import run_folder
-from edge_vla.robot import make_plan
+from edge_vla.robot import instructed, make_plan
 from edge_vla.session import Interrupt, Request, Session
 from edge_vla.summary import Summary, render, save, unmeasured
+from edge_vla.types import Engine, RobotAction, acting
 
 EXIT_CONFIG, EXIT_FAULT = 2, 3
 
@@ -72,6 +73,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     cli.add_argument("--stop-at", type=float, help="metres between the robot's centre and the target")
     cli.add_argument("--record", type=Path, default=Path("runs"), help="folder that gets a folder for this run")
     cli.add_argument("--allow-domain-mismatch", action="store_true", help="drive with an engine trained elsewhere, at your risk")
+    cli.add_argument("--allow-unverified", action="store_true", help="drive with an engine that differs from its model, at your risk")
     cli.add_argument("--json", action="store_true", help="one line of JSON on stdout however it ends, everything else on stderr")
     return cli.parse_args(argv)
 
@@ -88,24 +90,39 @@ def request_of(args: argparse.Namespace) -> Request:
     if not 0 <= args.seed < 2**31:
         raise ConfigError(f"--seed {args.seed}: want 0 to {2**31 - 1}")
     make_base(profile.base.kind, profile.base.track_m, profile.base.max_wheel_mps)  # a kind that is none starts no simulator
-    plan, engine = _plan(args, profile, goal, target), find_engine(args.engine)
+    if goal is Goal.COMMAND and not args.text:
+        raise ConfigError("goal 'command' needs a sentence, for example --text 'turn left 90 degrees'")
+    plan = make_plan(profile, goal, target if goal is not Goal.COMMAND else None, stop_at_m=args.stop_at)
+    engine = find_engine(args.engine)
     folder = run_folder(args.record, goal, target)
     source = args.robot or profile_file()
-    return Request(profile, plan, engine, args.seed, args.timeout_s, folder, args.allow_domain_mismatch, source)
+    return Request(
+        profile, plan, engine, args.seed, args.timeout_s, folder, args.allow_domain_mismatch, args.allow_unverified, source,
+        args.text or "", args.stop_at,
+    )
 
 
-def _plan(args: argparse.Namespace, profile: RobotProfile, goal: Goal, target: str | None) -> Plan:
-    if goal is not Goal.COMMAND:
-        return make_plan(profile, goal, target, stop_at_m=args.stop_at)
-    if not args.text:
-        raise ConfigError("goal 'command' needs a sentence, for example --text 'turn left 90 degrees'")
-    commands = parse_all(args.text)
+def _worded(request: Request, engine: Engine) -> Request:
+    """In the words the engine takes: a policy is told what to do; for any other a command is parsed. Raises ConfigError."""
+    plan = request.plan
+    if acting(engine):
+        if request.stop_at_m is not None:
+            raise ConfigError(f"--stop-at {request.stop_at_m}: engine {request.engine!r} is a policy and stops where it was trained to")
+        return replace(request, plan=instructed(plan, request.sentence))
+    if plan.goal is not Goal.COMMAND:
+        return request
+    return replace(request, plan=replace(plan, commands=_commands(request.sentence, request.profile.base.kind)))
+
+
+def _commands(sentence: str, base: str) -> tuple[RobotAction, ...]:
+    """The sentence as motions with an end. Raises ConfigError."""
+    commands = parse_all(sentence)
     for command in commands:
         if why := refusal(command):
-            raise ConfigError(f"cannot obey {args.text!r}: {why}")
+            raise ConfigError(f"cannot obey {sentence!r}: {why}")
         if command.linear_y != 0.0:
-            raise ConfigError(f"cannot obey {args.text!r}: base {profile.base.kind!r} is differential and cannot move sideways")
-    return make_plan(profile, goal, None, commands=commands)
+            raise ConfigError(f"cannot obey {sentence!r}: base {base!r} is differential and cannot move sideways")
+    return commands
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -147,16 +164,21 @@ def _request(words: list[str], known: dict[str, Any]) -> Request:
 
 def _run(request: Request, interrupt: Interrupt, out: Console) -> Summary:
     """Engine first, so that a bad bundle or an unknown target starts nothing."""
-    profile, plan = request.profile, request.plan
+    profile = request.profile
     with ExitStack() as stack:
         stack.callback(_drop_if_empty, request.folder)
         session = stack.enter_context(Session(request, interrupt, partial(out.print, soft_wrap=True)))
         engine = open_engine(
-            request.engine, profile, truth_of=session.truth_of if profile.simulated else None, allow_domain=request.allow_domain_mismatch
+            request.engine, profile, truth_of=session.truth_of if profile.simulated else None, allow_domain=request.allow_domain_mismatch,
+            allow_unverified=request.allow_unverified,
         )
         stack.callback(engine.close)
+        session.request = request = _worded(request, engine)
+        plan = request.plan
         prove(engine, request.engine, profile, [prompt_of(plan)], [plan.target] if plan.target else [])
         out.print(_told(request), soft_wrap=True)
+        if request.allow_unverified:
+            out.print(Text.assemble(("UNVERIFIED", "bold red"), f" engine {request.engine}: --allow-unverified was given"), soft_wrap=True)
         return session.run(engine)
 
 

@@ -7,21 +7,25 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_vla import places
 from edge_vla.config import RobotProfile
-from edge_vla.errors import EdgeVLAError
+from edge_vla.errors import ConfigError, EdgeVLAError
 from edge_vla.goals import Goal
 from edge_vla.parts import ORACLE, make_base, make_engine
 from edge_vla.robot import within
+from edge_vla.types import acting
 
 if TYPE_CHECKING:
     from edge_vla.sim.episode import Case, Verdict
     from edge_vla.sim.lockstep import Lockstep
     from edge_vla.types import Engine
 
+UNTRAINED = Path("engines/untrained")
 HELD_OUT = 1_000_000  # rooms from here on are never trained on
 
 
@@ -39,6 +43,7 @@ class Setting:
     stop_at_m: float = 0.45
     compensate: bool = True
     control: str = ""  # "swapped" or "blank"
+    targets: tuple[str, ...] = ()  # asked for in turn; none: every thing there is
 
     @property
     def held_out(self) -> bool:
@@ -52,7 +57,28 @@ def cases(setting: Setting) -> list[Case]:
 
     absent = round(setting.episodes * setting.absent_fraction) if setting.goal is not Goal.AVOID and setting.goal is not Goal.FOLLOW else 0
     marks = {int((k + 0.5) * setting.episodes / absent) for k in range(absent)} if absent else set()
-    return [draw_case(setting.seed + i, setting.goal, absent=i in marks, index=i) for i in range(setting.episodes)]
+    return [draw_case(setting.seed + i, setting.goal, absent=i in marks, index=i, things=setting.targets) for i in range(setting.episodes)]
+
+
+def controls(setting: Setting, *, policy: bool = False) -> dict[str, Setting]:
+    """The settings that belong beside a result: a ceiling, three that must fail, and what latency costs.
+
+    Of a policy the untrained one is another bundle, which nobody but its exporter has; nor has it sightings to compensate.
+    """
+    rows = {"oracle boxes": replace(setting, engine=ORACLE)}
+    if not policy:
+        untrained = places.find(UNTRAINED)
+        if untrained is None:
+            raise ConfigError(f"--controls needs {UNTRAINED}: make it with `python -m export default --untrained --out {UNTRAINED}`")
+        rows["untrained weights"] = replace(setting, engine=str(untrained))
+    rows["swapped target word"] = replace(setting, control="swapped")
+    rows["blank camera"] = replace(setting, control="blank")
+    for latency in (50, 200, 500):
+        for compensate in (True,) if policy else (True, False):
+            if latency != setting.latency_ms or not compensate:
+                name = f"{latency} ms, {'with' if compensate else 'no'} odometry compensation"
+                rows[name] = replace(setting, latency_ms=latency, compensate=compensate)
+    return rows
 
 
 @cache
@@ -67,21 +93,25 @@ def run_one(job: tuple[Case, Setting, RobotProfile]) -> Verdict:
 
     case, setting, profile = job
     threads, oracle = profile.engine.threads, setting.engine == ORACLE
+    policy = False
     if not oracle:
-        profile, _ = within(profile, load_engine(setting.engine, threads))
+        engine = load_engine(setting.engine, threads)
+        policy = acting(engine)
+        profile, _ = within(profile, engine)
     base = make_base(profile.base.kind, profile.base.track_m, profile.base.max_wheel_mps)
 
     def build(run: Lockstep) -> Engine:
         from edge_vla.sim.controls import Blank, Swapped
+        from edge_vla.sim.objects import CLASSES
 
         engine = (
             make_engine(ORACLE, threads=threads, domain="sim", truth_of=run.truth_of) if oracle else load_engine(setting.engine, threads)
         )
         if setting.control == "swapped":
-            return Swapped(engine)
+            return Swapped(engine, setting.targets or CLASSES)
         return Blank(engine) if setting.control == "blank" else engine
 
-    terms = Terms(setting.latency_ms, setting.timeout_s, setting.stop_at_m, setting.compensate)
+    terms = Terms(setting.latency_ms, setting.timeout_s, setting.stop_at_m, setting.compensate, policy)
     return run_case(case, profile, base, build, terms)
 
 

@@ -49,7 +49,10 @@ class Request:
     timeout_s: float
     folder: Path
     allow_domain_mismatch: bool = False
+    allow_unverified: bool = False
     source: Path | None = None  # of the profile; None: built in
+    sentence: str = ""  # the operator's own, of a command
+    stop_at_m: float | None = None  # as the operator said; the plan has a default
 
     def no_faster_than(self, engine: Engine) -> tuple[Request, str]:
         """The request within the speeds the engine was evaluated at, and what that changed, in words."""

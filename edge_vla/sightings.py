@@ -5,7 +5,7 @@ import math
 from edge_vla.errors import ParseError
 from edge_vla.geometry import CameraPose, to_odom
 from edge_vla.parse.loc import parse_detections
-from edge_vla.types import Box, Frame, Look, Pose, Reply, Sighting
+from edge_vla.types import Box, Chunk, Frame, Look, Pose, Reply, Sighting
 
 CONFIDENCE_FLOOR = 0.3  # DESIGN §4: below it a box is not acted upon
 
@@ -17,7 +17,7 @@ def interpret(reply: Reply, frame: Frame, ready: tuple[int, int], pose: Pose, ca
     """
     rejected = _refuse_numbers(reply)
     box, sighting = None, None
-    confidence, free_distance_m = (0.0, None) if rejected else (reply.confidence or 0.0, reply.free_distance_m)
+    confidence, free_distance_m, chunk = (0.0, None, None) if rejected else (reply.confidence or 0.0, reply.free_distance_m, reply.chunk)
     if target is not None and not rejected:
         try:
             box = box_of(parse_detections(reply.text), target)
@@ -28,6 +28,7 @@ def interpret(reply: Reply, frame: Frame, ready: tuple[int, int], pose: Pose, ca
     return Look(
         seq=frame.seq, t_capture_ns=frame.t_capture_ns, t_ready_ns=ready[0], evidence_deadline_ns=ready[1], pose=pose,
         text=reply.text, sighting=sighting, box=box, confidence=confidence, free_distance_m=free_distance_m, rejected=rejected,
+        chunk=chunk,
     )  # fmt: skip
 
 
@@ -54,6 +55,18 @@ def _refuse_numbers(reply: Reply) -> str:
     distances = reply.free_distance_m or ()
     if not all(math.isfinite(distance) and distance >= 0 for distance in distances):
         return f"want a free distance that is finite and not negative, got {distances}"
+    return "" if reply.chunk is None else _refuse_chunk(reply.chunk)
+
+
+def _refuse_chunk(chunk: Chunk) -> str:
+    """Why a policy's actions cannot be driven, or "". How fast they are is judged where every action is."""
+    if not chunk.twists:
+        return "want one action or more, got none"
+    for number, twist in enumerate(chunk.twists):
+        if not (math.isfinite(twist.linear_x) and math.isfinite(twist.linear_y) and math.isfinite(twist.angular_z)):
+            return f"want actions that are finite, got {twist} as number {number}"
+    if not (math.isfinite(chunk.period_s) and chunk.period_s > 0):
+        return f"want a period of more than 0 s, got {chunk.period_s}"
     return ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeGuard
 
 from edge_vla.guard.types import STILL, Base, Feedback, Pose, Twist
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "STILL", "ActionType", "Base", "Box", "Camera", "Engine", "Feedback", "Frame", "Look", "Pose", "Reply",
-    "RobotAction", "Sighting", "Twist",
+    "STILL", "Acting", "ActionType", "Base", "Box", "Camera", "Chunk", "Engine", "Feedback", "Frame", "Look", "Pose", "Reply",
+    "RobotAction", "Sighting", "Twist", "acting",
 ]  # fmt: skip
 
 DEFAULT_TURN_RAD = 1.5708  # a quarter turn: the most an action may turn before somebody looks again
@@ -81,6 +81,20 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
+class Chunk:
+    """What a policy wants driven: `twists` one after the other, the first from the moment of capture on."""
+
+    twists: tuple[Twist, ...]
+    period_s: float  # from one to the next
+    execute: Literal["first", "chunk"] = "first"  # the first until the next look, or each in its time
+
+    @property
+    def carried(self) -> tuple[Twist, ...]:
+        """Those that may be carried out."""
+        return self.twists if self.execute == "chunk" else self.twists[:1]
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """An engine's answer. `confidence` is the model's own probability, None when it has none."""
 
@@ -88,6 +102,7 @@ class Reply:
     confidence: float | None = None
     free_distance_m: tuple[float, ...] | None = None  # per image column, left to right
     latency_s: float = 0.0
+    chunk: Chunk | None = None  # of a policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +132,7 @@ class Look:
     confidence: float = 0.0
     free_distance_m: tuple[float, ...] | None = None  # per image column, left to right, from under the camera
     rejected: str = ""  # why the reply was refused, in words
+    chunk: Chunk | None = None  # what a policy wants driven
 
 
 class Camera(Protocol):
@@ -142,3 +158,21 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Acting(Engine, Protocol):
+    """A policy: its prompt is an instruction, its replies carry a `Chunk`. It remembers the frames it was asked about."""
+
+    @property
+    def moves(self) -> frozenset[str]:
+        """Which of linear_x, linear_y and angular_z its actions drive; none of them is an arm's layout."""
+        ...
+
+    def forget(self) -> None:
+        """Drop the frames it remembers: what comes next is another run."""
+        ...
+
+
+def acting(engine: Engine) -> TypeGuard[Acting]:
+    """Whether the engine answers with motion instead of words. By its attribute, so that what stands around an engine can pass it on."""
+    return hasattr(engine, "moves")

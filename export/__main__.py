@@ -1,11 +1,16 @@
-"""`python -m export TARGET`: default, plan. Each target is imported when it is asked for: `plan` needs no torch."""
+"""`python -m export TARGET`. Each target is imported when it is asked for: only `default` and `onnx` need torch."""
 
 import sys
 from importlib import import_module
 
 TARGETS = {
     "default": "export.default",
+    "onnx": "export.onnx",
+    "verify": "export.verify",
     "plan": "export.plan",
+    "tensorrt": "export.tensorrt",
+    "jetson-check": "export.jetson_check",
+    "gate": "export.gate",
 }
 
 if __name__ == "__main__":

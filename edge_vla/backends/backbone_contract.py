@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 
-from edge_vla.backends.backbone_manifest import AXES, BackboneManifest, PolicyManifest, SpeakerManifest
+from edge_vla.backends.backbone_manifest import AXES, BackboneManifest, PolicyManifest, Segment, SpeakerManifest
 from edge_vla.backends.tensors import Axis, Wanted, disagreement
+from edge_vla.grammars import GRAMMARS
+from edge_vla.pictures import Preparation
 
 Tensors = dict[str, tuple[Axis, ...]]
-_CACHE: tuple[Axis, ...] = ("float32", "decoder.layers", "decoder.kv_heads", "?", "decoder.head_dim")
 
 
 def contradiction(m: BackboneManifest) -> str:
@@ -34,11 +35,13 @@ def wanted(m: BackboneManifest) -> Wanted:
         found["lm_step", "outputs"] = {"tokens": ("float32", "?", read, "decoder.hidden")}
         found |= _head(m)
         return found
-    cache: Tensors = {"past_keys": _CACHE, "past_values": _CACHE}
+    kept: tuple[Axis, ...] = ("float32", "decoder.layers", "decoder.kv_heads", m.decoder.static or "?", "decoder.head_dim")
+    slots: Tensors = {} if m.decoder.static is None else {"slots": ("int64", "?")}
+    cache: Tensors = {"past_keys": kept, "past_values": kept, **slots}
     choice: Tensors = {} if m.decoder.rows is None else {"choice": ("int64", 1)}
     found["lm_step", "inputs"] = {**step, **cache, **beside}
     logits: Tensors = {"logits": ("float32", 1, m.decoder.logits), **choice, "hidden": ("float32", 1, "decoder.hidden")}
-    found["lm_step", "outputs"] = {**logits, "keys": _CACHE, "values": _CACHE}
+    found["lm_step", "outputs"] = {**logits, "keys": kept, "values": kept}
     return found
 
 
@@ -70,14 +73,22 @@ def _picture(m: BackboneManifest) -> Iterator[str]:
     p = m.picture
     if (p.kind == "pad") is not (p.fill is not None):
         yield f"picture.fill: want a colour exactly for pad, got {p.fill} for {p.kind}"
-    if (p.kind == "mosaic") is not (p.crop is not None):
-        yield f"picture.crop: want a side exactly for mosaic, got {p.crop} for {p.kind}"
-    if p.crop is not None and (p.height % p.crop or p.width % p.crop or p.height <= p.crop):
-        yield f"picture.height: want {p.crop} and a multiple of it below, got {p.height} x {p.width}"
-    if p.crop is not None and p.margin * 2 >= p.crop:
-        yield f"picture.margin: want less than half of {p.crop}, got {p.margin}"
+    if p.rounded and p.kind != "middle":
+        yield f"picture.rounded: want it for middle only, got {p.kind}"
     if p.kind in {"middle", "pad"} and p.height != p.width:
         yield f"picture.width: want a square for {p.kind}, got {p.height} x {p.width}"
+    in_crops = p.kind in {"closest", "mosaic"}
+    for name in ("crop", "camera"):
+        if in_crops is not (getattr(p, name) is not None):
+            yield f"picture.{name}: want it exactly for closest and mosaic, got {getattr(p, name)} for {p.kind}"
+    if (p.kind == "mosaic") is not (p.most is not None):
+        yield f"picture.most: want a number exactly for mosaic, got {p.most} for {p.kind}"
+    if p.crop is not None and p.margin * 2 >= p.crop:
+        yield f"picture.margin: want less than half of {p.crop}, got {p.margin}"
+    if p.camera is not None and min(p.camera) < 1:
+        yield f"picture.camera: want a width and a height of at least 1, got {p.camera}"
+    if in_crops and (laid := Preparation(**p.model_dump()).of(*(p.camera or ()))) != (p.height, p.width):
+        yield f"picture.height: want {laid[0]} x {laid[1]}, as {p.kind} has a camera of {p.camera}, got {p.height} x {p.width}"
 
 
 def _decoder(m: BackboneManifest) -> Iterator[str]:
@@ -90,18 +101,34 @@ def _decoder(m: BackboneManifest) -> Iterator[str]:
 
 
 def _speaker(m: SpeakerManifest) -> Iterator[str]:
+    if m.grammar not in GRAMMARS:
+        yield f"grammar: want one of {', '.join(sorted(GRAMMARS))}, got {m.grammar!r}"
+        return
     for k, row in enumerate(m.ends):
         if row >= m.decoder.vocabulary:
             yield f"ends.{k}: want a row below {m.decoder.vocabulary}, got {row}"
-    texts = [s.text for s in m.question if s.text is not None]
+    yield from _segments(m, "question", m.question)
+    spelled = GRAMMARS[m.grammar].spelled
+    if spelled is not (m.region is None):
+        yield f"region: want it exactly where rows do not spell numbers, got {'none' if m.region is None else 'one'} for {m.grammar!r}"
+    if m.region is not None:
+        yield from _segments(m, "region.detect", m.region.detect)
+
+
+def _segments(m: SpeakerManifest, name: str, segments: list[Segment]) -> Iterator[str]:
+    texts = [s.text for s in segments if s.text is not None]
     if sum(text.count("{text}") for text in texts) != 1:
-        yield f"question: want {{text}} once, got {texts}"
-    for k, s in enumerate(m.question):
+        yield f"{name}: want {{text}} once, got {texts}"
+    for k, s in enumerate(segments):
         if s.rows is not None and s.text is not None:
-            yield f"question.{k}: want rows or a text, got both"
-    pictures = sum(s.rows is None and s.text is None for s in m.question)
+            yield f"{name}.{k}: want rows or a text, got both"
+        if s.skip and s.text is None:
+            yield f"{name}.{k}.skip: want it of a text only, got {s.skip}"
+        if any(row >= m.decoder.vocabulary for row in s.rows or []):
+            yield f"{name}.{k}.rows: want rows below {m.decoder.vocabulary}, got {s.rows}"
+    pictures = sum(s.rows is None and s.text is None for s in segments)
     if pictures != 1:
-        yield f"question: want one place for the picture, got {pictures}"
+        yield f"{name}: want one place for the picture, got {pictures}"
 
 
 def _policy(m: PolicyManifest) -> Iterator[str]:
@@ -113,10 +140,13 @@ def _policy(m: PolicyManifest) -> Iterator[str]:
             yield f"policy.motion.{axis}: want a dimension in 0..{p.action_dim - int(p.scaling.gripper) - 1}, got {dimension}"
     if len(set(p.motion.values())) < len(p.motion):
         yield f"policy.motion: want a dimension of its own for each of {', '.join(AXES)}, got {p.motion}"
-    if (p.action_space == "discrete") is not (p.first_row is not None):
-        yield f"policy.first_row: want a row exactly for discrete actions, got {p.first_row} for {p.action_space}"
-    if p.action_space == "discrete" and m.decoder.rows is None:
-        yield "decoder.rows: want the rows of the discrete actions, got none"
+    if p.motion and p.scaling.tool_frame:
+        yield f"policy.motion: want none with policy.scaling.tool_frame, which is an arm's, got {p.motion}"
+    yield from _discrete(m)
+    if (p.action_space == "continuous") is not (m.act is not None):
+        yield f"act: want a file exactly for continuous actions, got {m.act} for {p.action_space}"
+    if p.history == "video" and m.sequence.latents is not None:
+        yield "policy.history: want post or pre, pictures beside the sequence have no order within one mark, got video"
     if p.pool and p.action_space != "down_sample":
         yield f"policy.pool: want it for down_sample only, got {p.action_space}"
     for name in ("mean", "deviation"):
@@ -125,3 +155,17 @@ def _policy(m: PolicyManifest) -> Iterator[str]:
             yield f"policy.scaling.{name}: want 1 or {p.action_dim - int(p.scaling.gripper)} numbers, got {len(numbers)}"
     if p.scaling.bounds is not None and not p.scaling.bounds[0] < p.scaling.bounds[1]:
         yield f"policy.scaling.bounds: want the first below the second, got {p.scaling.bounds}"
+
+
+def _discrete(m: PolicyManifest) -> Iterator[str]:
+    p = m.policy
+    if (p.action_space == "discrete") is not (p.bins is not None):
+        yield f"policy.bins: want them exactly for discrete actions, got {p.bins} for {p.action_space}"
+    if p.bins is None:
+        return
+    if m.decoder.rows is None:
+        yield "decoder.rows: want the rows of the discrete actions, got none"
+    if not p.bins.low < p.bins.high:
+        yield f"policy.bins.low: want less than {p.bins.high}, got {p.bins.low}"
+    if p.bins.first_row + p.bins.count > m.decoder.vocabulary:
+        yield f"policy.bins: want rows below {m.decoder.vocabulary}, got {p.bins.count} from {p.bins.first_row} on"

@@ -13,22 +13,20 @@ AXES = ("linear_x", "linear_y", "angular_z")  # of a Twist
 
 
 class Picture(Strict):
-    """Camera picture to network input (1, 3, height, width), as the model's original prepares it.
+    """Camera picture to network input (1, 3, height, width): the fields of `pictures.Preparation`, which says what they mean."""
 
-    `squash` takes all of it whatever its aspect, `middle` the middle of it, `pad` puts it into a square of `fill`, `mosaic` lays it out
-    as a small whole above its tiles. Resampling is PIL's, whose numbers differ from OpenCV's.
-    """
-
-    kind: Literal["squash", "middle", "pad", "mosaic"]
+    kind: Literal["squash", "middle", "pad", "closest", "mosaic"]
     height: int = Field(ge=14, le=8192)
     width: int = Field(ge=14, le=8192)
     resample: Literal["bicubic", "bilinear", "lanczos"]
     mean: list[Unit] = Field(min_length=3, max_length=3)
     std: list[Annotated[float, Field(ge=1e-3, le=1)]] = Field(min_length=3, max_length=3)
-    fill: list[Unit] | None = Field(default=None, min_length=3, max_length=3)  # of `pad`, 0..1
-    crop: int | None = Field(default=None, ge=14, le=4096)  # side of a tile of `mosaic`, px
-    margin: int = Field(default=0, ge=0, le=1024)  # by which tiles overlap on each side, px
-    camera: list[int] | None = Field(default=None, min_length=2, max_length=2)  # (width, height) the layout was made for; None: any
+    fill: list[Unit] | None = Field(default=None, min_length=3, max_length=3)
+    rounded: bool = False
+    crop: int | None = Field(default=None, ge=14, le=4096)
+    margin: int = Field(default=0, ge=0, le=1024)
+    most: int | None = Field(default=None, ge=1, le=256)
+    camera: list[int] | None = Field(default=None, min_length=2, max_length=2)
 
 
 class Sequence(Strict):
@@ -57,6 +55,7 @@ class Decoder(Strict):
     embeddings: str  # file of the rows (vocabulary, hidden) as .npy, already scaled
     vocabulary: int = Field(ge=1, le=2_000_000)
     rows: list[list[int]] | None = None  # [first, end) of the rows that logits has, in order; None: all
+    static: int | None = Field(default=None, ge=16, le=65536)  # positions of a cache of a fixed length; None: it grows
     max_new_tokens: int = Field(ge=1, le=1024)
 
     @property
@@ -71,6 +70,7 @@ class Segment(Strict):
     rows: list[Row] | None = None
     text: str | None = None
     special: bool = False  # the tokenizer adds its own special tokens to the text
+    skip: int = Field(default=0, ge=0, le=16)  # first rows of the tokenised text that are left out: a mark that only steers the tokenizer
 
 
 class BackboneManifest(Manifest):
@@ -81,8 +81,20 @@ class BackboneManifest(Manifest):
     decoder: Decoder
 
     @property
+    def doubt(self) -> str:
+        return super().doubt if self.verified else "was never verified: python -m export verify"
+
+    @property
     def files(self) -> set[str]:
         return super().files | {self.sequence.tokenizer, self.decoder.embeddings}
+
+
+class Region(Strict):
+    """Coordinates that go in and out of the language model as vectors, not as rows."""
+
+    file: str  # .npz of its matrices: backends/region.py
+    log_sizes: bool  # bins of a size are even in its logarithm
+    detect: list[Segment] = Field(min_length=1)  # the question for boxes, {text} being the thing
 
 
 class SpeakerManifest(BackboneManifest):
@@ -94,6 +106,12 @@ class SpeakerManifest(BackboneManifest):
     spelling: Literal["plain", "bytes", "pieces"]
     ends: list[Row] = Field(min_length=1)
     question: list[Segment] = Field(min_length=1)
+    places: int = Field(default=1, ge=1, le=16)  # most boxes of an answer; each takes as many steps as the first
+    region: Region | None = None  # of a grammar whose rows do not spell its numbers
+
+    @property
+    def files(self) -> set[str]:
+        return super().files | ({self.region.file} if self.region else set())
 
 
 class Scaling(Strict):
@@ -105,6 +123,15 @@ class Scaling(Strict):
     mu: float | None = Field(default=None, gt=0)
     tool_frame: bool = False
     gripper: bool = True
+
+
+class Bins(Strict):
+    """Vocabulary rows that stand for numbers, as `actions.ActionBins` has them: a higher number has a lower row."""
+
+    first_row: Row  # of the highest number
+    count: int = Field(ge=2, le=65536)  # rows
+    low: float = -1.0
+    high: float = 1.0
 
 
 class Policy(Strict):
@@ -119,10 +146,11 @@ class Policy(Strict):
     latent: int = Field(ge=1, le=4096)  # tokens of a frame that the head reads
     token_source: Literal["all", "text", "vision"] = "all"  # of `down_sample`
     pool: bool = False  # the host takes the largest of each of `latent` shares of a frame's tokens
-    fill_zero: bool = False
+    fill_zero: bool = False  # nothing attends to the action tokens
+    reference_padding: bool = False  # what is masked out counts as a position all the same
     scaling: Scaling
     gripper_logits: bool = False  # a gripper is open where its number is above 0; else above 0.5
-    first_row: Row | None = None  # of the discrete actions
+    bins: Bins | None = None  # of discrete actions
     motion: dict[Literal["linear_x", "linear_y", "angular_z"], int]  # dimension of an action that is m/s or rad/s; none: an arm's layout
     execute: Literal["first", "chunk"] = "first"  # how much of a chunk is carried out before the next look
     period_s: float = Field(gt=0, le=10)  # from one action of a chunk to the next
@@ -134,5 +162,10 @@ class PolicyManifest(BackboneManifest):
     title: ClassVar[str] = "a policy"
     kind: Literal["policy"]
     instruction: str  # "{text}" in it
-    max_text: int | None = Field(default=None, ge=1)  # most tokens of an instruction
+    max_text: int | None = Field(default=None, ge=1)  # most tokens of an instruction, special ones with them
     policy: Policy
+    act: str | None = None  # file of the action tokens' embeddings (latent, hidden) float32 as .npy; continuous actions have such
+
+    @property
+    def files(self) -> set[str]:
+        return super().files | ({self.act} if self.act else set())

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
-from edge_vla.backends import backbone_contract, contract
+from edge_vla.backends import backbone_contract, contract, plan_contract
 from edge_vla.backends.backbone_manifest import PolicyManifest, SpeakerManifest
 from edge_vla.backends.manifest import (
     SCHEMA_VERSION,
@@ -93,7 +93,7 @@ def _read_manifest(folder: Path) -> Manifest:
         why = contract.contradiction(manifest)
     else:
         why = backbone_contract.contradiction(manifest)
-    if why:
+    if why := why or plan_contract.contradiction(manifest):
         raise ConfigError(f"engine {path}: {why}")
     return manifest
 

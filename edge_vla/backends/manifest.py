@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 LOC_BINS = 1024  # of a reply's <locNNNN>: PaliGemma's; a vocabulary may have fewer, evenly spread
 SCHEMA_VERSION = 1
 Row = Annotated[int, Field(ge=0)]  # of the vocabulary; contract.py knows where that ends
+GraphName = Literal["vision", "lm_step", "head"]
 
 
 class Strict(BaseModel):
@@ -88,6 +89,58 @@ class Calibration(Strict):
     shift: float = 0.0
 
 
+class Span(Strict):
+    """Shapes of an input that one of a plan's profiles takes, each size from `least` to `most`; it is fastest at `best`."""
+
+    least: list[int]
+    best: list[int]
+    most: list[int]
+
+
+class Source(Strict):
+    """The ONNX file from which a plan without weights takes them."""
+
+    file: str
+    data: str | None = None  # as Graph's
+
+
+class PlanInfo(Strict):
+    """Where and how TensorRT built the plans of a bundle. A plan is code for one TensorRT and one GPU; plan_contract.py judges it."""
+
+    tensorrt: str = Field(pattern=r"^\d+(\.\d+){2,3}$")
+    sm: str = Field(pattern=r"^\d+\.\d+$")  # the GPU's compute capability
+    profiles: dict[GraphName, list[dict[str, Span]]]  # by graph, in the plan's order
+    # What becomes of keys and values: nothing is kept; caches grow; they have one length behind a mask; so they have in the graph itself.
+    kv: Literal["none", "dynamic", "static", "written"]
+    cuda_graphs: bool  # passes of unchanged shapes are replayed as captured
+    version_compatible: bool = False  # later TensorRTs may load it
+    refittable: bool = False
+    stripped: dict[GraphName, Source] = {}  # plans that were written without their weights
+    source: str  # sha256 of the manifest of the bundle it was built from
+    workspace_mb: int = Field(ge=1)
+    optimization_level: int = Field(ge=0, le=5)
+    tf32: bool = False  # float32 products may be rounded to 10 bits
+    cuda: str = ""  # the rest tells where it was built, as far as that machine said
+    board: str = ""
+    jetpack: str = ""
+    l4t: str = ""
+    power_mode: str = ""
+
+
+class Verified(Strict):
+    """What `python -m export verify` found: how far the bundle's graphs and answers lie from the model's own."""
+
+    peer: str  # what made the numbers it was compared with
+    runtime: str  # what ran the bundle
+    graphs: dict[str, float]  # worst of each tensor: the largest difference, or where `relative` the root mean square of it over the tensor's own
+    allowed: float
+    relative: bool
+    answers: int  # asked of the whole engine
+    agreeing: int
+    share: float = Field(ge=0, le=1)  # of the answers that have to agree
+    passed: bool
+
+
 class Manifest(Strict):
     """What every kind of bundle says of itself."""
 
@@ -97,18 +150,32 @@ class Manifest(Strict):
     domain: Literal["sim", "real"]
     backend: Literal["onnx", "tensorrt"]
     precision: Literal["fp32", "fp16", "int8", "w8a8", "w8", "w4"]
-    graphs: dict[Literal["vision", "lm_step", "head"], Graph]
+    graphs: dict[GraphName, Graph]
+    plan: PlanInfo | None = None  # exactly where `backend` is tensorrt
     max_linear_mps: float = Field(gt=0, le=0.5)  # the speed it was evaluated at
     max_angular_rps: float = Field(gt=0, le=1.0)
+    probes: str | None = None  # file of tensors for each graph and what the model made of them
     reference: str | None = None  # file of questions and their answers at export: reference.py
     sha256: dict[str, str]
+    verified: Verified | None = None
     made: dict[str, str | float | int] = {}  # provenance: images seen, parity figures, latency at export
+
+    @property
+    def doubt(self) -> str:
+        """Why the bundle should not drive; "" for none."""
+        found = self.verified
+        if found is None or found.passed:
+            return ""
+        worst = max(found.graphs, key=lambda name: found.graphs[name], default="nothing")
+        off = f"{worst} is {found.graphs.get(worst, 0.0):.2g} off, {found.allowed:g} is allowed"
+        return f"differs from its model: {off}; {found.agreeing} of {found.answers} answers agree, {found.share:.0%} have to"
 
     @property
     def files(self) -> set[str]:
         """Everything a host or a runtime opens, by name: each has to be signed."""
-        graphs = {name for graph in self.graphs.values() for name in (graph.file, graph.data) if name is not None}
-        return graphs | ({self.reference} if self.reference else set())
+        stripped = self.plan.stripped.values() if self.plan else ()
+        graphs = {name for graph in (*self.graphs.values(), *stripped) for name in (graph.file, graph.data) if name is not None}
+        return graphs | {name for name in (self.reference, self.probes) if name}
 
     @property
     def rows(self) -> int:

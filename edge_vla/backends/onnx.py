@@ -79,7 +79,7 @@ class OnnxGraphs:
         self._cache.clear()
 
     def step(self, feed: Feed) -> dict[str, Array]:
-        return self._cache.keep(run(self._sessions["lm_step"], {**feed, **self._cache.kept}))
+        return self._cache.keep(run(self._sessions["lm_step"], self._cache.feed(feed)))
 
     def close(self) -> None:
         """Sessions end with the object."""

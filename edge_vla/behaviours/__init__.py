@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from edge_vla.behaviours.act import act
 from edge_vla.behaviours.follow import follow
 from edge_vla.behaviours.look import look_for
 from edge_vla.behaviours.obey import obey
@@ -31,3 +32,8 @@ BEHAVIOURS: dict[Goal, Behaviour] = {
     Goal.SAVE_IMAGE: stand,
     Goal.STOP: stand,
 }
+
+
+def behaviour_of(plan: Plan) -> Behaviour:
+    """The goal's own, or a policy's, which carries out what it is handed whatever the goal."""
+    return act if plan.instruction else BEHAVIOURS[plan.goal]

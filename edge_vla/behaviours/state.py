@@ -39,6 +39,7 @@ class Plan:
     max_angular_rps: float = 1.0
     compensate: bool = True  # odometry compensation; off only as a control in evaluations
     commands: tuple[RobotAction, ...] = ()
+    instruction: str = ""  # what a policy is told that drives by itself; "" where an engine is asked
 
     def __post_init__(self) -> None:
         """Raise ConfigError for a distance at which the target's foot is below the picture: arriving needs a look at it."""

@@ -4,7 +4,10 @@ import json
 import pickle
 import re
 import struct
-from collections.abc import Callable, Iterable, Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 import torch
@@ -22,6 +25,28 @@ STATE_DICTS = ("state_dict", "model_state_dict", "module")  # where a torch file
 LFS = b"version https://git-lfs"  # how a file begins that is still to be fetched
 POINTER = "a pointer of Git LFS; fetch the file itself with git lfs pull"
 MOST_NAMED = 12  # keys an error lists before it only counts
+COMPUTING = {torch.bfloat16, torch.float16, torch.float32}  # types that a model's parameters may have
+CHECKED = 2**22  # numbers that are checked at once
+_AS_STORED: ContextVar[bool] = ContextVar("as_stored", default=False)
+
+
+@contextmanager
+def as_stored() -> Iterator[None]:
+    """Models loaded while it lasts keep their weights in the types they are stored in, mapped from their files where these allow it.
+
+    To be read: what such a model answers has the accuracy of those types, and its files may not be written meanwhile.
+    """
+    token = _AS_STORED.set(True)
+    try:
+        yield
+    finally:
+        _AS_STORED.reset(token)
+
+
+def type_to_load(found: set[torch.dtype]) -> torch.dtype:
+    """Of a model whose weights are of these types: float32, or with `as_stored` the one type that all of them have."""
+    only = next(iter(found)) if len(found) == 1 else None
+    return only if _AS_STORED.get() and only in COMPUTING else torch.float32
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -36,15 +61,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def check_weights(path: Path) -> None:
-    """What `read_weights` would raise, shard by shard: no more than one is held in memory."""
+def check_weights(path: Path) -> set[torch.dtype]:
+    """The floating types that are there. Raises what `read_weights` would, shard by shard: no more than one is held in memory."""
     names: set[str] = set()
+    types: set[torch.dtype] = set()
     for file in weight_files(path):
-        found = set(_read_file(file))
-        if found & names:
-            raise ConfigError(f"{file}: {named(found & names)} is in an earlier shard too")
-        names |= found
+        tensors = _read_file(file)
+        if names & set(tensors):
+            raise ConfigError(f"{file}: {named(names & set(tensors))} is in an earlier shard too")
+        names |= set(tensors)
+        types |= {t.dtype for t in tensors.values() if t.is_floating_point()}
     _check_index(path, names)
+    return types
 
 
 def _read_file(file: Path) -> dict[str, Tensor]:
@@ -58,7 +86,8 @@ def _read_file(file: Path) -> dict[str, Tensor]:
 def _finite(tensor: Tensor) -> bool:
     if not tensor.is_floating_point():
         return True
-    return bool(torch.isfinite(tensor.float() if tensor.itemsize == 1 else tensor).all())  # no such test for 8-bit floats
+    parts = tensor.reshape(-1).split(CHECKED)  # the test makes copies
+    return all(bool(torch.isfinite(p.float() if p.itemsize == 1 else p).all()) for p in parts)  # there is none for 8-bit floats
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -113,7 +142,8 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
 def read_torch_file(file: Path) -> dict[str, Tensor]:
     """The tensors of a torch file, unwrapped from `state_dict` or `model_state_dict`. A pickle that carries code is refused, not run."""
     try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        mapped = _AS_STORED.get() and zipfile.is_zipfile(file)
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
     except (pickle.UnpicklingError, *BROKEN) as err:
         culprit = re.search(r"(?:GLOBAL |global )(\S+)", str(err)) if isinstance(err, pickle.UnpicklingError) else None
         if culprit:
@@ -149,7 +179,7 @@ def _is_pointer(file: Path) -> bool:
 
 
 def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], what: str, *, optional: Iterable[str] = ()) -> None:
-    """Copy `tensors` into `module`, key by key. `optional` are keys that may be absent (tied or derived).
+    """Copy `tensors` into `module`, key by key; with `as_stored` put them there. `optional` are keys that may be absent (tied or derived).
 
     Raises ConfigError that lists the keys which are missing, unexpected or of another shape; the module is then as it was.
     """
@@ -163,7 +193,29 @@ def load_strict(module: nn.Module, tensors: Mapping[str, Tensor], what: str, *, 
     said = [f"{len(keys)} {word}: {named(keys)}" for word, keys in problems.items() if keys]
     if said:
         raise ConfigError(f"{what}: these weights are not of this model; {'; '.join(said)}")
-    module.load_state_dict(dict(tensors), strict=False)
+    if _AS_STORED.get():
+        _put(module, tensors)
+    else:
+        module.load_state_dict(dict(tensors), strict=False)
+
+
+def _put(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """As parameters, in their own types; a parameter that has several names stays one."""
+    names: dict[int, list[str]] = {}
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        names.setdefault(id(parameter), []).append(name)
+    for alike in names.values():
+        found = next((tensors[name] for name in alike if name in tensors), None)
+        if found is None:
+            continue
+        kept = found if found.dtype in COMPUTING else found.float()
+        put = nn.Parameter(kept, requires_grad=module.get_parameter(alike[0]).requires_grad)
+        for name in alike:
+            owner, _, key = name.rpartition(".")
+            setattr(module.get_submodule(owner), key, put)
+    for name, buffer in module.named_buffers():
+        if name in tensors:
+            buffer.copy_(tensors[name])
 
 
 def rename(tensors: Mapping[str, Tensor], new_name: Callable[[str], str | None]) -> dict[str, Tensor]:

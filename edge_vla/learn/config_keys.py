@@ -23,6 +23,8 @@ LAYERS, WHOLES, COUNTS, NUMBERS, DEVIATIONS, COLOUR, SPREAD, WEIGHTS = (
     "a number of at least 0, or a list of one for each dimension", "3 numbers, one for each colour",
     "3 numbers above 0, one for each colour", "a list of numbers of at least 0",
 )  # fmt: skip
+AXES = ("linear_x", "linear_y", "angular_z")  # of a twist
+LAYOUT = "a list of linear_x, linear_y and angular_z, each once at most, and of - for a dimension that drives nothing"
 FLAG, WORD, WORDS, LOGGERS, LIST, SECTION, SECTIONS_OR_ONE, DEVICES = (
     "true or false", "a string", "a list of strings", "a list of strings, or false", "a list", "a section", "a section, or a list of them",
     "a whole number of at least 1, -1 for all, auto, or a list of their numbers",
@@ -64,6 +66,7 @@ CHECKS: dict[str, Callable[[Any], bool]] = {
     LIST: lambda v: isinstance(v, list),
     SECTION: lambda v: isinstance(v, dict),
     SECTIONS_OR_ONE: lambda v: isinstance(v, dict) or _each(v, lambda one: isinstance(one, dict)),
+    LAYOUT: lambda v: _each(v, lambda one: one == "-" or one in AXES) and all(v.count(axis) <= 1 for axis in AXES),
     DEVICES: lambda v: _whole(v, 1) or v in (-1, "auto") or _each(v, lambda one: _whole(one, 0)),
 }
 
@@ -111,6 +114,7 @@ TOP: dict[str, Want] = {
     "model_load_path": WORD, "model_load_source": ("torch", "lightning", "deepspeed"), "resume": WORD, "output_root": WORD,
     "log_root": WORD, "cache_root": WORD, "exp_name": WORD, "gpus": DEVICES, "num_nodes": COUNT, "train_weights": WEIGHTS,
     "train_dataset": SECTIONS_OR_ONE, "val_dataset": SECTIONS_OR_ONE,
+    "action_layout": LAYOUT, "action_period_s": ABOVE, "action_execute": ("first", "chunk"),  # this package's own: what actions drive
 }  # fmt: skip
 # Pairs of which the first has to be below the second, with what RoboVLMs takes for one that is not given.
 ORDERED = ((("norm_min", -1.0), ("norm_max", 1.0)), (("act_head.min_action", -1.0), ("act_head.max_action", 1.0)))

@@ -14,8 +14,8 @@ from edge_vla.errors import ConfigError
 from edge_vla.goals import clean_target
 from edge_vla.grammars import Answer, Ask, Telling, Told, grammar, together
 from edge_vla.learn import speaker
-from edge_vla.learn.pictures import check
 from edge_vla.learn.trainable import resting
+from edge_vla.pictures import check
 
 if TYPE_CHECKING:
     from edge_vla.learn.backbones.base import BaseRoboVLM

@@ -1,4 +1,4 @@
-"""Camera pictures to network input, as each original prepares them: PIL's resampling, which differs from OpenCV's."""
+"""Pictures as the trainer takes them, PIL images among them, to tensors. How they are prepared is `edge_vla.pictures`."""
 
 from collections.abc import Sequence
 
@@ -9,50 +9,16 @@ from PIL import Image
 from torch import Tensor
 
 from edge_vla.errors import ConfigError
+from edge_vla.pictures import Preparation, check, prepare
 
 Picture = Image.Image | NDArray[np.uint8]  # of any size; an array is (H, W, 3) RGB
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)
 
 
-def squash(rgb: NDArray[np.uint8], size: int, mean: Sequence[float], std: Sequence[float], *, bilinear: bool = False) -> Tensor:
-    """(H, W, 3) uint8 to (3, size, size) float32: bicubic (or bilinear) to a square whatever the aspect, 0..1, normalised."""
-    check(rgb)
-    filter_ = Image.Resampling.BILINEAR if bilinear else Image.Resampling.BICUBIC
-    return normalise(np.asarray(Image.fromarray(rgb).resize((size, size), filter_)), mean, std)
-
-
-def middle(rgb: NDArray[np.uint8], size: int, *, rounded: bool = False) -> NDArray[np.uint8]:
-    """(size, size, 3): the shorter side to `size`, bicubic, then the middle of the longer one, as CLIP's own preparation does.
-
-    Half a pixel is cut off an offset, as transformers does, or `rounded` to the even one, as torchvision does.
-    """
-    check(rgb)
-    height, width = rgb.shape[:2]
-    short, long = min(height, width), max(height, width)
-    other = int(size * long / short)
-    wide, high = (size, other) if height > width else (other, size)
-    scaled = np.asarray(Image.fromarray(rgb).resize((wide, high), Image.Resampling.BICUBIC))
-    top, left = (round((side - size) / 2) if rounded else (side - size) // 2 for side in (high, wide))
-    return np.ascontiguousarray(scaled[top : top + size, left : left + size])
-
-
-def pad_square(rgb: NDArray[np.uint8], colour: Sequence[float]) -> tuple[NDArray[np.uint8], tuple[int, int]]:
-    """The picture in the middle of a square of `colour` (0..1 per channel), and its (left, top) offset there, px."""
-    check(rgb)
-    height, width = rgb.shape[:2]
-    side = max(height, width)
-    left, top = (side - width) // 2, (side - height) // 2
-    square = np.empty((side, side, 3), np.uint8)
-    square[:] = [int(c * 255) for c in colour]
-    square[top : top + height, left : left + width] = rgb
-    return square, (left, top)
-
-
-def normalise(rgb: NDArray[np.uint8], mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(H, W, 3) uint8 to (3, H, W) float32."""
-    scaled = (rgb.astype(np.float32) / 255 - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
-    return torch.from_numpy(np.ascontiguousarray(scaled.transpose(2, 0, 1)))
+def prepared(rgb: NDArray[np.uint8], how: Preparation) -> Tensor:
+    """(H, W, 3) uint8 to (3, height, width) float32. Raises ConfigError for what is no picture."""
+    return torch.from_numpy(prepare(rgb, how))
 
 
 def batched(images: Tensor | Sequence[Tensor]) -> Tensor:
@@ -77,9 +43,3 @@ def as_rgb(picture: Picture) -> NDArray[np.uint8]:
         raise ConfigError(f"picture of type {type(picture).__name__}: want (H, W, 3) uint8 RGB, or a PIL image")
     check(picture)
     return picture
-
-
-def check(rgb: NDArray[np.uint8]) -> None:
-    """Raise ConfigError for what is no picture."""
-    if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
-        raise ConfigError(f"picture of shape {rgb.shape} and dtype {rgb.dtype}: want (H, W, 3) uint8 RGB")

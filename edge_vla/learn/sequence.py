@@ -54,8 +54,11 @@ def read_out(hidden: Tensor, positions: np.ndarray) -> Tensor:
 def attention(mask: Tensor, n: int, dtype: torch.dtype, *, both_ways: bool = False) -> Tensor:
     """Additive (rows, 1, n, past + n) for the newest n of `mask` (rows, past + n): causal, or both ways among the newest.
 
-    What is masked gets the smallest finite number, so that a pad's own row stays finite.
+    What is masked gets the smallest finite number, so that a pad's own row stays finite. A mask that is additive already, with four
+    axes, is given back: an exported graph is fed with one.
     """
+    if mask.ndim == 4:
+        return mask.to(dtype)
     total = mask.shape[1]
     seen = torch.ones(n, total, dtype=torch.bool, device=mask.device)
     if not both_ways:

@@ -14,7 +14,7 @@ from edge_vla.errors import EdgeVLAError
 from edge_vla.geometry import wrap
 from edge_vla.goals import Goal
 from edge_vla.guard.types import Base
-from edge_vla.robot import guard_limits, make_plan
+from edge_vla.robot import guard_limits, instructed, make_plan
 from edge_vla.sim.judge import facing_rad
 from edge_vla.sim.lockstep import Conditions, Lockstep
 from edge_vla.sim.mover import make_mover
@@ -51,6 +51,7 @@ class Terms:
     timeout_s: float = 120.0
     stop_at_m: float = 0.45
     compensate: bool = True  # place sightings where the robot was at exposure, not where it is at the reply
+    policy: bool = False  # the engine is told what to do instead of being asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +76,11 @@ class Verdict:
     trail: tuple[tuple[float, float], ...]
 
 
-def draw_case(seed: int, goal: Goal, *, absent: bool, index: int) -> Case:
-    """Targets go round all classes, every second start faces away."""
-    target = "person" if goal is Goal.FOLLOW else CLASSES[index * 5 % len(CLASSES)]
-    away = (index + index // len(CLASSES)) % 2 == 0  # half of them, in either half of every class
+def draw_case(seed: int, goal: Goal, *, absent: bool, index: int, things: tuple[str, ...] = ()) -> Case:
+    """Targets go round all classes, or the things given, and every second start faces away."""
+    turn = things or tuple(CLASSES[k * 5 % len(CLASSES)] for k in range(len(CLASSES)))
+    target = "person" if goal is Goal.FOLLOW else turn[index % len(turn)]
+    away = (index + index // len(turn)) % 2 == 0  # half of them, in either half of every class
     return Case(seed, goal, target, absent, facing_away=away)
 
 
@@ -108,6 +110,7 @@ def run_case(case: Case, profile: RobotProfile, base: Base, make_engine: Callabl
     world = World(room, robot_model(profile))
     target = None if case.goal is Goal.AVOID else case.target
     plan = make_plan(profile, case.goal, target, stop_at_m=terms.stop_at_m, compensate=terms.compensate)
+    plan = instructed(plan) if terms.policy else plan
     conditions = Conditions(terms.latency_ms, profile.steer.hz, profile.camera.fps)
     run = Lockstep(world, plan, base, make_engine, guard_limits(profile), conditions)
     if case.goal is Goal.FOLLOW:

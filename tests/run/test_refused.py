@@ -22,6 +22,7 @@ KEYS = {
     "result", "goal", "target", "time_s", "path_m", "see_p50_ms", "see_p99_ms", "steer_late_fraction", "simulated", "record",
 }  # fmt: skip
 FIND_CUP = ["--goal", "find_object", "--target", "cup", "--engine", "oracle"]
+TELL = ["--goal", "command", "--engine", "oracle", "--text"]
 CHECKOUT = Path(__file__).parents[2]
 REAL_ROBOT = CHECKOUT / "launch/waveshare_ugv.toml"
 TINY = CHECKOUT / "tests/golden/tiny_bundle"
@@ -69,19 +70,19 @@ def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         ([*FIND_CUP, "--stop-at", "0.3"], "stop_at 0.3 m: want 0.41 to 3.0"),
         ([*FIND_CUP, "--stop-at", "nan"], "stop_at nan m: want 0.41 to 3.0"),
         (["--goal", "command"], "goal 'command' needs a sentence, for example --text 'turn left 90 degrees'"),
-        (["--goal", "command", "--text", "the sky is blue"], "cannot obey 'the sky is blue': no command in"),
-        (["--goal", "command", "--text", "go to the cup"], "use --goal navigate --target 'cup'"),
-        (["--goal", "command", "--text", "follow the person"], "--goal follow --target 'person' to stay behind it"),
-        (["--goal", "command", "--text", "look at the cup"], "look at the cup: use --goal look --target 'cup'"),
-        (["--goal", "command", "--text", "look around"], "look around: say where to, left or right"),
+        ([*TELL, "the sky is blue"], "cannot obey 'the sky is blue': no command in"),
+        ([*TELL, "go to the cup"], "use --goal navigate --target 'cup'"),
+        ([*TELL, "follow the person"], "--goal follow --target 'person' to stay behind it"),
+        ([*TELL, "look at the cup"], "look at the cup: use --goal look --target 'cup'"),
+        ([*TELL, "look around"], "look around: say where to, left or right"),
         (
-            ["--goal", "command", "--text", "avoid the chair"],
+            [*TELL, "avoid the chair"],
             "avoid the chair: use --goal avoid, which drives around whatever is in the way",
         ),
-        (["--goal", "command", "--text", "turn left and look at the cup"], "use --goal look --target 'cup'"),
-        (["--goal", "command", "--text", "의자를 피해"], "use --goal avoid"),
-        (["--goal", "command", "--text", "strafe left 0.5 m"], "base 'waveshare' is differential and cannot move sideways"),
-        (["--goal", "command", "--text", "pick up the cup"], "goal 'grab' needs an arm, and no behaviour here moves one"),
+        ([*TELL, "turn left and look at the cup"], "use --goal look --target 'cup'"),
+        ([*TELL, "의자를 피해"], "use --goal avoid"),
+        ([*TELL, "strafe left 0.5 m"], "base 'waveshare' is differential and cannot move sideways"),
+        ([*TELL, "pick up the cup"], "goal 'grab' needs an arm, and no behaviour here moves one"),
         (["--goal", "grab", "--target", "cup"], "goal 'grab' needs an arm and this base has none"),
         (["--goal", "release"], "goal 'release' needs an arm and this base has none"),
         (["--goal", "point", "--target", "cup"], "goal 'point' needs an arm and this base has none"),

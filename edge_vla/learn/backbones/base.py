@@ -21,8 +21,9 @@ from edge_vla.learn.backbones.wording import Wording
 from edge_vla.learn.checkpoint import read_config
 from edge_vla.learn.config import given, model_folder
 from edge_vla.learn.heads import BasePolicyHead, make_head
-from edge_vla.learn.pictures import Picture, as_rgb, batched, squash
+from edge_vla.learn.pictures import Picture, as_rgb, batched, prepared
 from edge_vla.learn.resampler import PerceiverResampler
+from edge_vla.pictures import Preparation, check
 
 Configs = Mapping[str, Any]
 ARM_STATE = 6  # of the reference's 7-number robot state, the last one being the gripper
@@ -176,17 +177,23 @@ class BaseRoboVLM(Wording, Reference, nn.Module):
         """A PIL image, or (H, W, 3) uint8 RGB, to (3, size, size) as the original prepares its images."""
         return lambda picture: self.preprocess(as_rgb(picture))
 
+    def preparation(self, camera: tuple[int, int], *, question: bool = False) -> Preparation:  # noqa: ARG002 - of some backbones
+        """How pictures of (width, height) become the model's input: a policy's, or those of questions where the original differs."""
+        return Preparation("squash", self.image_size, self.image_size, "bicubic", self.image_mean, self.image_std)
+
     def preprocess(self, rgb: NDArray[np.uint8]) -> Tensor:
-        """Squash to a square with PIL's bicubic, scale to 0..1, subtract the mean, divide by the deviation."""
-        return squash(rgb, self.image_size, self.image_mean, self.image_std)
+        """(H, W, 3) uint8 to (3, H, W), as the policy's pictures are prepared."""
+        check(rgb)
+        return prepared(rgb, self.preparation((rgb.shape[1], rgb.shape[0])))
 
     def question_picture(self, rgb: NDArray[np.uint8]) -> Tensor:
-        """A picture as the model saw pictures of questions; the policy's unless the original prepares the two differently."""
-        return self.preprocess(rgb)
+        """A picture as the model saw pictures of questions."""
+        check(rgb)
+        return prepared(rgb, self.preparation((rgb.shape[1], rgb.shape[0]), question=True))
 
     def picture_map(self, width: int, height: int) -> PictureMap:
         """Where `question_picture` puts a picture of that size, in pixels."""
-        return PictureMap.squashed((width, height), (self.image_size, self.image_size))
+        return self.preparation((width, height), question=True).map(width, height)
 
     def encode_images(self, images: Tensor | Sequence[Tensor], image_sizes: object = None) -> Tensor:  # noqa: ARG002 - the reference's
         """(b, 3, H, W) or (b, t, 3, H, W), or a list of b, to (b, t, tokens, d), through the resampler where there is one."""

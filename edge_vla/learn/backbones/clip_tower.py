@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModel
+from transformers.initialization import no_init_weights
 
 from edge_vla.errors import ConfigError
 from edge_vla.learn.checkpoint import load_strict, read_config, read_weights, rename
@@ -51,7 +52,8 @@ def tower_of(
         found = (sizes.hidden_size, sizes.num_hidden_layers, sizes.patch_size, sizes.image_size)
         if found != SIZES[model]:
             raise ConfigError(f"{what}: width, layers, patch and image are {found}, a {model} has {SIZES[model]}")
-    tower = CLIPVisionModel(sizes)
+    with no_init_weights():
+        tower = CLIPVisionModel(sizes)
     tower.set_attn_implementation("eager")  # the arithmetic that exports alike everywhere
     load_strict(tower, tensors, what)
     return tower

@@ -5,26 +5,25 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import DynamicCache
 
 from edge_vla.errors import ConfigError
-from edge_vla.grammars import PictureMap, Spelling
+from edge_vla.grammars import Spelling
 from edge_vla.learn import trainable
 from edge_vla.learn.backbones.base import BaseRoboVLM, TextOutput
 from edge_vla.learn.backbones.flamingo_files import FlamingoBackbone, Wanted, load_backbone
 from edge_vla.learn.backbones.flamingo_layers import Look
 from edge_vla.learn.backbones.native import load_tokenizer
 from edge_vla.learn.media import Media
-from edge_vla.learn.pictures import CLIP_MEAN, CLIP_STD, middle, normalise
+from edge_vla.learn.pictures import CLIP_MEAN, CLIP_STD
 from edge_vla.learn.sequence import attention
+from edge_vla.pictures import Preparation
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 CHUNK_END, IMAGE_MARK, PAD = "<|endofchunk|>", "<image>", "<PAD>"
@@ -120,12 +119,10 @@ class RoboFlamingo(BaseRoboVLM):
     def end_ids(self) -> set[int]:
         return {int(self.tokenizer.convert_tokens_to_ids(CHUNK_END)), *super().end_ids()}
 
-    def question_picture(self, rgb: NDArray[np.uint8]) -> Tensor:
+    def preparation(self, camera: tuple[int, int], *, question: bool = False) -> Preparation:
         """OpenFlamingo learned from the middle square, as open_clip prepares pictures; the policy gets all of it, squashed."""
-        return normalise(middle(rgb, self.image_size, rounded=True), CLIP_MEAN, CLIP_STD)
-
-    def picture_map(self, width: int, height: int) -> PictureMap:
-        return PictureMap.middle((width, height), self.image_size, rounded=True)
+        squashed = super().preparation(camera)
+        return replace(squashed, kind="middle", rounded=True) if question else squashed
 
     def model_encode_images(self, images: Tensor) -> Tensor:
         """Patches as they leave the tower's last layer, before its last norm and without the class token, to 64 latents as wide."""

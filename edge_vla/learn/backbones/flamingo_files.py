@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from transformers import CLIPVisionModel, GPTNeoXConfig
+from transformers.initialization import no_init_weights
 
 from edge_vla.errors import ConfigError
 from edge_vla.learn.backbones.clip_tower import load_clip_tower, tower_of, tower_tensors
@@ -68,7 +70,8 @@ def load_backbone(wanted: Wanted, config: Mapping[str, Any], tokens: int) -> Fla
     every = published[1] if trained is None else _every(trained, wanted, published[1])
     rows = tokens if trained is None else _rows(trained, tokens, wanted)
     vision = load_clip_tower(_tower_path(wanted), wanted.tower_name)
-    backbone = FlamingoBackbone(vision, build_language(config, rows, vision.config.hidden_size, every or 1))
+    with no_init_weights() if trained is not None else nullcontext():  # what no file has is left as it is made
+        backbone = FlamingoBackbone(vision, build_language(config, rows, vision.config.hidden_size, every or 1))
     fitted = {name: _fit(tensor, rows) if name in EMBEDDINGS else tensor for name, tensor in language.items()}
     gated = [name for name in backbone.lang_encoder.state_dict() if GATED.match(name)]
     load_strict(backbone.lang_encoder, fitted, f"language model {wanted.folder}", optional=gated)
@@ -122,9 +125,9 @@ def _load_whole(wanted: Wanted, config: Mapping[str, Any], stored: Mapping[str, 
     vision = tower_tensors({name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)})
     tower = tower_of(vision, what, wanted.tower_name)
     published = _published(wanted)[1]
-    backbone = FlamingoBackbone(
-        tower, build_language(config, _rows(tensors, tokens, wanted), tower.config.hidden_size, _every(tensors, wanted, published))
-    )
+    rows, every = _rows(tensors, tokens, wanted), _every(tensors, wanted, published)
+    with no_init_weights():
+        backbone = FlamingoBackbone(tower, build_language(config, rows, tower.config.hidden_size, every))
     rest = {name: t for name, t in tensors.items() if not name.startswith(prefix)}
     load_strict(backbone, rest, what, optional=[f"{prefix}{name}" for name in vision])
     return backbone

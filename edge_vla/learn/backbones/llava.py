@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import DynamicCache, LlavaForConditionalGeneration
 
 from edge_vla.errors import ConfigError
-from edge_vla.grammars import PictureMap, Spelling
+from edge_vla.grammars import Spelling
 from edge_vla.learn.backbones.base import BaseRoboVLM, TextOutput
 from edge_vla.learn.backbones.llava_mpt import (
     END_TOKEN,
@@ -28,8 +27,9 @@ from edge_vla.learn.backbones.llava_mpt import (
 from edge_vla.learn.backbones.native import load_native, load_tokenizer
 from edge_vla.learn.backbones.reference import hub_name
 from edge_vla.learn.checkpoint import read_config
-from edge_vla.learn.pictures import CLIP_MEAN, CLIP_STD, middle, normalise, pad_square, squash
+from edge_vla.learn.pictures import CLIP_MEAN, CLIP_STD
 from edge_vla.learn.sequence import attention
+from edge_vla.pictures import Preparation
 
 IMAGE = "<image>"
 MPT_PROMPT = (
@@ -170,12 +170,9 @@ class RoboLLaVA(BaseRoboVLM):
         ends = super().end_ids()
         return ends | {self.tokenizer.convert_tokens_to_ids(STOP_TOKEN)} if self.mpt else ends
 
-    def question_picture(self, rgb: NDArray[np.uint8]) -> Tensor:
+    def preparation(self, camera: tuple[int, int], *, question: bool = False) -> Preparation:
         """1.5 learned from pictures padded to a square, the one on MPT from the middle square; the policy gets all of it, squashed."""
-        if self.mpt:
-            return normalise(middle(rgb, self.image_size), CLIP_MEAN, CLIP_STD)
-        return squash(pad_square(rgb, CLIP_MEAN)[0], self.image_size, CLIP_MEAN, CLIP_STD)
-
-    def picture_map(self, width: int, height: int) -> PictureMap:
-        laid = PictureMap.middle if self.mpt else PictureMap.padded
-        return laid((width, height), self.image_size)
+        squashed = super().preparation(camera)
+        if not question:
+            return squashed
+        return replace(squashed, kind="middle") if self.mpt else replace(squashed, kind="pad", fill=CLIP_MEAN)

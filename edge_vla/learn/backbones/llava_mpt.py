@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
+from transformers.initialization import no_init_weights
 
 from edge_vla.errors import ConfigError
 from edge_vla.learn.backbones.clip_tower import load_clip_tower, tower_of, tower_tensors
@@ -147,7 +148,8 @@ def load_llava_mpt(folder: Path, tower: Path | None = None) -> LlavaMpt:
     else:
         sees = load_clip_tower(tower or find_tower(folder, named))
     try:
-        model = LlavaMpt(config, sees)
+        with no_init_weights():
+            model = LlavaMpt(config, sees)
     except KeyError as err:
         raise ConfigError(f"model {folder}: config.json has no {err}") from err
     load_strict(model, rename(tensors, disk_key) | {f"vision_tower.{k}": v for k, v in sees.state_dict().items()}, f"model {folder}")

@@ -27,11 +27,12 @@ from edge_vla.learn.backbones.moondream_layout import (
     own_names,
 )
 from edge_vla.learn.backbones.moondream_region import RegionModel, locate, tell
-from edge_vla.learn.backbones.moondream_vision import MoondreamVision, prepare
+from edge_vla.learn.backbones.moondream_vision import MoondreamVision, preparation
 from edge_vla.learn.backbones.native import load_tokenizer
 from edge_vla.learn.checkpoint import load_strict, read_config, read_weights
 from edge_vla.learn.pictures import HALF
 from edge_vla.learn.sequence import attention
+from edge_vla.pictures import Preparation
 
 END = "<|endoftext|>"  # bos and eos alike, in both of its tokenizers
 # D's prompts as token ids around the words, in the CodeGen and, since 2025-05-31, the starmie tokenizer.
@@ -147,9 +148,9 @@ class RoboMoonDream(BaseRoboVLM):
     def vision_tower(self) -> Any:
         return self.backbone.vision_encoder
 
-    def preprocess(self, rgb: NDArray[np.uint8]) -> Tensor:
-        """(3, size, size), or a multiple of `size` each way for a large picture on layouts C and D, which cut it into crops."""
-        return prepare(rgb, self.release)
+    def preparation(self, camera: tuple[int, int], *, question: bool = False) -> Preparation:  # noqa: ARG002 - alike for all
+        """A square, or a multiple of it each way for a large picture on layouts C and D, which cut it into crops."""
+        return preparation(camera, self.release)
 
     def model_encode_images(self, images: Tensor) -> Tensor:
         features: Tensor = self.vision_tower(images)
@@ -167,7 +168,7 @@ class RoboMoonDream(BaseRoboVLM):
     ) -> TextOutput:
         """Hidden states are those before the last norm, as RoboVLMs' heads and Moondream's own coordinates read them."""
         allowed = attention(mask, embeddings.shape[1], embeddings.dtype, both_ways=both_ways)
-        if self.prefix and cache is None:
+        if self.prefix and cache is None and mask.ndim == 2:  # an additive mask says it already
             first = positions < self.prefix
             allowed = allowed.masked_fill((first[:, :, None] & (first & mask)[:, None])[:, None], 0.0)
         cache = DynamicCache() if keep and cache is None else cache

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 from edge_vla.errors import ConfigError
 from edge_vla.grammars import Told
 from edge_vla.grammars.machine import NEAR
+from edge_vla.grammars.spots import Located, Spot, told_of
 from edge_vla.learn import speaker
 from edge_vla.learn.backbones.moondream_layout import RegionShape
 from edge_vla.learn.backbones.moondream_vision import Mlp
@@ -78,27 +77,6 @@ def _waves(value: Tensor, frequencies: Tensor) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 
-@dataclass(frozen=True, slots=True)
-class Spot:
-    """A place in fractions of the picture: (x, y) or, around that middle, (x, y, width, height); how likely each number is."""
-
-    values: tuple[float, ...]
-    chances: tuple[float, ...]
-
-    @property
-    def box(self) -> dict[str, float]:
-        x, y, width, height = self.values
-        return {"x_min": x - width / 2, "y_min": y - height / 2, "x_max": x + width / 2, "y_max": y + height / 2}
-
-
-@dataclass(frozen=True, slots=True)
-class Located:
-    """Places in the model's order, and P(the answer does not end before the first), whatever row is said instead of the end."""
-
-    spots: tuple[Spot, ...]
-    present: float
-
-
 @torch.no_grad()
 def locate(model: RoboMoonDream, kind: str, thing: str, features: Tensor, *, most: int = MOST_OBJECTS, least: int = 0) -> Located:
     """Where things are in a picture of these features (1, 1, tokens, d), `kind` "detect" for boxes or "point".
@@ -131,16 +109,9 @@ def locate(model: RoboMoonDream, kind: str, thing: str, features: Tensor, *, mos
 
 
 def tell(model: RoboMoonDream, thing: str, features: Tensor, most: int) -> Told:
-    """The answer to "detect" as its JSON. The chances of x, y, width and height stand at a box's four numbers, in this order.
+    """The answer to "detect" as its JSON.
 
     A size of 0, which releases of the first months of 2025 could say, is never said: it is no box.
     """
-    told = locate(model, "detect", thing, features, most=min(most, MOST_OBJECTS), least=0 if model.backbone.region_model.log_sizes else 1)
-    tokens = [('{"objects": [', 1.0)]
-    for spot in told.spots:
-        tokens.append((", {" if len(tokens) > 1 else "{", 1.0))
-        for k, ((edge, value), chance) in enumerate(zip(spot.box.items(), spot.chances, strict=True)):
-            tokens += [(f'{", " if k else ""}"{edge}": ', 1.0), (json.dumps(value), min(1.0, chance))]
-        tokens.append(("}", 1.0))
-    tokens.append(("]}", 1.0))
-    return Told("".join(text for text, _ in tokens), tuple(tokens), told.present, 1 - told.present)
+    least = 0 if model.backbone.region_model.log_sizes else 1
+    return told_of(locate(model, "detect", thing, features, most=min(most, MOST_OBJECTS), least=least))

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from functools import partial
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from edge_vla.errors import ConfigError
 from edge_vla.learn.backbones.moondream_layout import Generation, Release, VisionShape
-from edge_vla.learn.pictures import HALF, check, normalise, squash
-
-SMALL_PX = 512  # C looks at a picture whose longer side is less at one size only
+from edge_vla.learn.pictures import HALF
+from edge_vla.pictures import Preparation
 
 
 class Attention(nn.Module):
@@ -60,7 +55,7 @@ class Block(nn.Module):
 
 
 class MoondreamVision(nn.Module):
-    """(n, 3, H, W) as `prepare` gives them to (n, tokens, width of the language model): always one token a patch of one crop.
+    """(n, 3, H, W) as `preparation` has them to (n, tokens, width of the language model): always one token a patch of one crop.
 
     B sees the picture once. C and D see it whole and in tiles, whose features are averaged down to the whole's grid and put beside it.
     """
@@ -157,59 +152,15 @@ def _means(length: int, size: int) -> NDArray[np.float32]:
 # -- pictures
 
 
-def prepare(rgb: NDArray[np.uint8], release: Release) -> Tensor:
-    """(H, W, 3) uint8 to the network's input, as the release prepares it: squashed to a square, or in crops where there is more to see.
+def preparation(camera: tuple[int, int], release: Release) -> Preparation:
+    """How a release prepares a camera's pictures: squashed to a square, or in crops where there is more to see.
 
     C gives up to two by two crops as one picture. D gives crops of one size in rows, the whole picture first and alone in its row.
     """
-    check(rgb)
-    height, width = rgb.shape[:2]
-    crop = release.vision.crop_size
+    shape = release.vision
+    crop, margin = shape.crop_size, shape.overlap_margin * shape.enc_patch_size
     if release.generation is Generation.B:
-        return squash(rgb, crop, HALF, HALF)
-    resize = partial(_resized, Image.fromarray(rgb))
+        return Preparation("squash", crop, crop, "bicubic", HALF, HALF)
     if release.generation is Generation.C:
-        return normalise(resize(_closest(height, width, crop), Image.Resampling.BICUBIC), HALF, HALF)
-    whole = resize((crop, crop), Image.Resampling.LANCZOS)
-    margin = release.vision.overlap_margin * release.vision.enc_patch_size
-    window = crop - 2 * margin
-    rows, columns = tiling(height - 2 * margin, width - 2 * margin, window, release.vision.max_crops)
-    if (rows, columns) == (1, 1):
-        return normalise(whole, HALF, HALF)  # its one tile is the whole again
-    large = resize((rows * window + 2 * margin, columns * window + 2 * margin), Image.Resampling.LANCZOS)
-    mosaic = np.zeros((crop * (rows + 1), crop * columns, 3), np.uint8)
-    mosaic[:crop, :crop] = whole
-    for r in range(rows):
-        for c in range(columns):
-            mosaic[crop * (r + 1) : crop * (r + 2), crop * c : crop * (c + 1)] = large[r * window :, c * window :][:crop, :crop]
-    return normalise(mosaic, HALF, HALF)
-
-
-def _resized(image: Image.Image, size: tuple[int, int], filter_: Image.Resampling) -> NDArray[np.uint8]:
-    """To (height, width)."""
-    return np.asarray(image.resize((size[1], size[0]), filter_))
-
-
-def _closest(height: int, width: int, crop: int) -> tuple[int, int]:
-    """C's (height, width) for a picture: by aspect, then by size. The size compares height with width, as the original does."""
-    if max(height, width) < SMALL_PX:
-        return crop, crop
-    choices = [(crop, crop), (crop, 2 * crop), (2 * crop, crop), (2 * crop, 2 * crop)]
-    return min(choices, key=lambda s: (abs(s[1] / s[0] - width / height), abs(s[0] - width) + abs(s[1] - height)))
-
-
-def tiling(height: int, width: int, window: int, most: int) -> tuple[int, int]:
-    """D's rows and columns of tiles for a picture without its margins: as many as `most` allows, in the picture's proportions."""
-    if height <= window or width <= window:
-        return 1, 1
-    least_rows, least_columns = math.ceil(height / window), math.ceil(width / window)
-    if least_rows * least_columns > most:
-        ratio = math.sqrt(most / (least_rows * least_columns))
-        return max(1, math.floor(least_rows * ratio)), max(1, math.floor(least_columns * ratio))
-    rows = max(math.floor(math.sqrt(most * height / width)), least_rows)
-    columns = max(math.floor(math.sqrt(most * width / height)), least_columns)
-    if rows * columns > most and columns > rows:
-        columns = math.floor(most / rows)
-    elif rows * columns > most:
-        rows = math.floor(most / columns)
-    return max(1, rows), max(1, columns)
+        return Preparation("closest", crop, crop, "bicubic", HALF, HALF, crop=crop).laid_out(camera)
+    return Preparation("mosaic", crop, crop, "lanczos", HALF, HALF, crop=crop, margin=margin, most=shape.max_crops).laid_out(camera)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import AutoTokenizer
+from transformers.initialization import no_init_weights
 from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import logging
 
 from edge_vla.errors import ConfigError
-from edge_vla.learn.checkpoint import check_weights, named, read_config
+from edge_vla.learn.checkpoint import check_weights, named, read_config, type_to_load
 
 BOTH = ("bos_token", "eos_token")
 # What the published tokenizers of a model_type have. Moondream's are given theirs by its own file; Qwen-VL of 2023 has neither.
@@ -25,15 +27,19 @@ MARKS = {
 
 
 def load_native(kind: type[PreTrainedModel], folder: Path, model_types: tuple[str, ...]) -> nn.Module:
-    """The model in `folder`, float32. Raises ConfigError for another kind of model and for weights that are not exactly its own."""
+    """The model in `folder`, float32 but within `as_stored`.
+
+    Raises ConfigError for another kind of model and for weights that are not exactly its own.
+    """
     found = read_config(folder).get("model_type")
     if found not in model_types:
         raise ConfigError(f"model {folder}: its config.json says model_type {found!r}, this backbone reads {', '.join(model_types)}")
-    check_weights(folder)  # whole and finite, in our words; transformers would fill what a file lacks with random numbers
+    types = check_weights(folder)  # whole and finite, in our words; transformers would fill what a file lacks with random numbers
+    dtype = type_to_load(types)
     try:
         with _silence():
             loaded: Any = kind.from_pretrained(
-                str(folder), output_loading_info=True, local_files_only=True, dtype=torch.float32, ignore_mismatched_sizes=True
+                str(folder), output_loading_info=True, local_files_only=True, dtype=dtype, ignore_mismatched_sizes=True
             )  # fmt: skip
     except (OSError, ValueError, RuntimeError, KeyError) as err:
         raise ConfigError(f"model {folder}: {str(err).splitlines()[0][:300]}") from err
@@ -45,7 +51,22 @@ def load_native(kind: type[PreTrainedModel], folder: Path, model_types: tuple[st
     if said:
         raise ConfigError(f"model {folder}: these weights are not of a {found}; {'; '.join(said)}")
     model.set_attn_implementation("eager")  # the arithmetic that exports alike at every length
+    if dtype is not torch.float32:
+        _widen_tables(model, kind)
     return model
+
+
+def _widen_tables(model: PreTrainedModel, kind: type[PreTrainedModel]) -> None:
+    """Angles and scales as a float32 model has them: transformers makes some in the type of the weights, which rounds them."""
+    config = deepcopy(model.config)
+    for part in (config, *(getattr(config, name) for name in config.sub_configs)):
+        part.dtype = torch.float32
+    with no_init_weights():  # parameters that nobody writes to take no memory
+        whole = kind(config)
+    for name, table in whole.named_buffers():
+        if table.is_floating_point():
+            owner, _, key = name.rpartition(".")
+            setattr(model.get_submodule(owner), key, table)
 
 
 @contextmanager

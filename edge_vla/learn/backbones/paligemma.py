@@ -93,21 +93,25 @@ class RoboPaligemma(BaseRoboVLM):
     ) -> TextOutput:
         allowed = attention(mask, embeddings.shape[1], embeddings.dtype, both_ways=both_ways)
         cache = DynamicCache() if keep and cache is None else cache  # whole: transformers' own would drop what a window has left behind
-        masks = self._per_layer(allowed, mask, both_ways=both_ways)
+        masks = self._per_layer(allowed, mask, positions, both_ways=both_ways)
         out = self.text_tower(
             inputs_embeds=embeddings, attention_mask=masks, position_ids=positions + 1, past_key_values=cache, use_cache=cache is not None
         )
         return TextOutput(out.last_hidden_state, cache)
 
-    def _per_layer(self, allowed: Tensor, mask: Tensor, *, both_ways: bool) -> Any:
+    def _per_layer(self, allowed: Tensor, mask: Tensor, positions: Tensor, *, both_ways: bool) -> Any:
         """Gemma 2 looks at a window of real tokens only in every other layer, and wants a mask for each kind.
 
-        What sees each other both ways does so however far apart.
+        What sees each other both ways does so however far apart. With an additive mask the past is taken to be without pads.
         """
         config = self.text_tower.config
         if config.model_type != "gemma2":
             return allowed
-        place, n = mask.long().cumsum(1), allowed.shape[2]
+        n = allowed.shape[2]
+        if mask.ndim == 4:
+            place = torch.cat([torch.arange(allowed.shape[3] - n, device=mask.device)[None], positions], 1)
+        else:
+            place = mask.long().cumsum(1)
         far = (place[:, -n:, None] - place[:, None, :] >= config.sliding_window)[:, None]
         if both_ways:
             far = torch.cat([far[..., :-n], torch.zeros_like(far[..., -n:])], -1)

@@ -7,21 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import AddedToken, DynamicCache, Qwen2Config, Qwen2ForCausalLM
 from transformers.initialization import no_init_weights
 
 from edge_vla.errors import ConfigError
-from edge_vla.grammars import PictureMap, Spelling
+from edge_vla.grammars import Spelling
 from edge_vla.learn.backbones.base import BaseRoboVLM, TextOutput
 from edge_vla.learn.backbones.native import load_tokenizer
 from edge_vla.learn.backbones.uform_vision import UformPooler, UformVision
 from edge_vla.learn.checkpoint import load_strict, read_config, read_weights
-from edge_vla.learn.pictures import CLIP_MEAN, CLIP_STD, pad_square, squash
+from edge_vla.learn.pictures import CLIP_MEAN, CLIP_STD
 from edge_vla.learn.sequence import attention
+from edge_vla.pictures import Preparation
 
 IMAGE, TURN_END = "<image>", "<|im_end|>"
 HEAD, EMBEDDING = "text_decoder.lm_head.weight", "text_decoder.model.embed_tokens.weight"
@@ -138,12 +137,9 @@ class RoboUform(BaseRoboVLM):
     def vision_tower(self) -> nn.Module:
         return self.backbone.image_encoder
 
-    def preprocess(self, rgb: NDArray[np.uint8]) -> Tensor:
+    def preparation(self, camera: tuple[int, int], *, question: bool = False) -> Preparation:  # noqa: ARG002 - alike for all
         """Padded to a square with CLIP's mean colour, then bilinear to the size."""
-        return squash(pad_square(rgb, CLIP_MEAN)[0], self.image_size, CLIP_MEAN, CLIP_STD, bilinear=True)
-
-    def picture_map(self, width: int, height: int) -> PictureMap:
-        return PictureMap.padded((width, height), self.image_size)
+        return Preparation("pad", self.image_size, self.image_size, "bilinear", CLIP_MEAN, CLIP_STD, fill=CLIP_MEAN)
 
     def model_encode_images(self, images: Tensor) -> Tensor:
         features: Tensor = self.backbone.image_pooler(self.vision_tower(images))

@@ -18,8 +18,8 @@ VALIDATION_SEED = 900_000  # training rooms are below, validation rooms from her
 JPEG_QUALITY = 95
 
 
-def write_shard(path: Path, views: list[View]) -> None:
-    """All or nothing: a shard appears under its name only when it is complete."""
+def write_shard(path: Path, views: list[View], **more: NDArray[np.int64]) -> None:
+    """All or nothing: a shard appears under its name only when it is complete. `more` are arrays of one's own."""
     jpegs = [cv2.imencode(".jpg", v.rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1] for v in views]
     boxes = [v.boxes for v in views]
     part = path.with_suffix(f".{os.getpid()}.part")
@@ -31,6 +31,7 @@ def write_shard(path: Path, views: list[View]) -> None:
             boxes=np.concatenate(boxes),
             boxes_end=np.cumsum([len(b) for b in boxes]),
             free=np.stack([v.free_m for v in views]),
+            **more,  # type: ignore[arg-type] # numpy's own stubs take its flag for one of the arrays
         )
     part.rename(path)
 

@@ -1,6 +1,7 @@
 """What Finder is taught with: dense patches, softened locs, presence, words and free distance."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -23,7 +24,19 @@ class Weights:
     free: float = 1.0
 
 
-def dense_losses(logits: Tensor, boxes: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+class Patches(Protocol):
+    """What each patch should say."""
+
+    @property
+    def patch_class(self) -> Tensor:
+        """(B, P, C)"""
+
+    @property
+    def patch_box(self) -> Tensor:
+        """(B, P, 4)"""
+
+
+def dense_losses(logits: Tensor, boxes: Tensor, batch: Patches) -> tuple[Tensor, Tensor]:
     """Focal BCE over judged patches, and L1 + (1 - GIoU) of the patches that belong to something."""
     judged = batch.patch_class >= 0
     label = batch.patch_class.clamp(min=0)

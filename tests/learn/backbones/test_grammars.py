@@ -14,7 +14,7 @@ from edge_vla.learn.backbones.moondream import RoboMoonDream
 from edge_vla.learn.backbones.qwen.tokenizer import END, END_TURN, load_qwen_tokenizer
 from edge_vla.learn.backbones.qwen.v1 import QwenVL
 from edge_vla.learn.backbones.qwen.v2_5 import Qwen25VL
-from edge_vla.learn.pictures import HALF, middle, pad_square, squash
+from edge_vla.pictures import middle, pad_square, resized
 from tests.learn.backbones.tiny_moondream import write_moondream
 from tests.learn.backbones.tiny_qwen import write_qwen_v1
 
@@ -49,8 +49,8 @@ def test_pixels_come_from_where_the_map_says(kind: str, width: int, height: int)
     """Each pixel's colour tells its place in the picture: to half a pixel, and the colours' own half steps."""
     rgb, original = ramp(width, height), (width, height)
     if kind in ("squashed", "padded"):
-        laid = pad_square(rgb, (0.0, 0.0, 1.0))[0] if kind == "padded" else rgb
-        seen = (squash(laid, SIDE, HALF, HALF).numpy().transpose(1, 2, 0) * 0.5 + 0.5) * 255
+        laid = pad_square(rgb, (0.0, 0.0, 1.0)) if kind == "padded" else rgb
+        seen = resized(laid, (SIDE, SIDE)).astype(float)
         picture = PictureMap.padded(original, SIDE) if kind == "padded" else PictureMap.squashed(original, (SIDE, SIDE))
     else:
         seen = middle(rgb, SIDE, rounded=kind == "rounded").astype(float)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from edge_vla.errors import ConfigError
 from edge_vla.learn.backbones.moondream import Moondream, RoboMoonDream, load_moondream
-from edge_vla.learn.backbones.moondream_vision import averaged, stitched, tiling
+from edge_vla.learn.backbones.moondream_vision import averaged, stitched
+from edge_vla.pictures import tiling
 from tests.learn.backbones.tiny_moondream import CROP, MARGIN, PATCH, TINY, weights, write_moondream
 
 GRID, WIDTH = CROP // PATCH, TINY["eyes"]

@@ -101,7 +101,7 @@ class QwenVL(RoboQwen):
         keep: bool = False,
         both_ways: bool = False,
     ) -> TextOutput:
-        config, length = self.text_tower.config, mask.shape[1]
+        config, length = self.text_tower.config, mask.shape[1] if mask.ndim == 2 else 0  # an exported graph is for the trained length
         alpha, stretch = 1.0 if cache is None else cache.ntk_alpha, None
         if not self.training and length > config.seq_length:
             if cache is None and config.use_dynamic_ntk:

@@ -1,0 +1,188 @@
+"""float32 to w8a8: QuantizeLinear and DequantizeLinear around products, from measured ranges. What TensorRT and ONNX Runtime both fuse.
+
+    ends = load_ranges(SET).of("lm_step", source, tensors(source), "entropy")
+    report = quantise_qdq(source, out, ends)
+
+Everything is symmetric, zero point 0: weights per output, activations per tensor. Products of two activations stay float32.
+Own code, because onnxruntime's quantiser loads all weights at once and stores biases as int32, which TensorRT refuses, or leaves them
+float32, behind which onnxruntime itself no longer fuses a Gemm.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+from onnx import NodeProto, TensorProto, helper
+
+from edge_vla.errors import ConfigError, did_you_mean
+from export.layer_report import Layer, Report
+from export.onnx_file import OnnxFile
+from export.products import Product, products, require_known
+from export.weight_store import Store, rest, storing
+
+LEVELS = 127  # of int8 on either side of 0; -128 is not used, so that ranges are symmetric
+Ends = tuple[float, float]
+
+
+def tensors(source: Path) -> list[str]:
+    """The activations whose ranges `quantise_qdq` wants, all blocks taken."""
+    found, _ = products(OnnxFile(source))
+    names = [product.data for product in found.values()]
+    names += [product.output for product in found.values() if product.node.op_type == "Conv"]
+    return list(dict.fromkeys(names))
+
+
+def quantise_qdq(
+    source: Path, out: Path, ranges: Mapping[str, Ends], blocks: Collection[str] | None = None, ratios: Mapping[str, float] | None = None
+) -> Report:
+    """Write `source` with int8 products to `out`: those of the nodes in `blocks`, or all. `ratios` only go into the report.
+
+    Raises ConfigError for a tensor without range, a range that is none, a node there is not, weights that are not finite, a full disk.
+    """
+    file = OnnxFile(source)
+    found, left = products(file)
+    if blocks is not None:
+        require_known(file, set(blocks))
+        left |= {name: "not chosen" for name in found if name not in set(blocks)}
+    chosen = {name: product for name, product in found.items() if name not in left}
+    scales = {name: scale(name, ranges) for product in chosen.values() for name in _measured(product)}
+    left |= {name: "input is always 0" for name, product in chosen.items() if not all(scales[each] for each in _measured(product))}
+    work = _Quantising(file, {name: product for name, product in chosen.items() if name not in left}, scales)
+    with storing(out, beside=file.beside) as store:
+        work.write(store)
+        nbytes = store.nbytes
+    layers = []
+    for node in file.nodes:
+        if node.name in found or node.name in left:
+            figures = {"ratio": ratios[node.name]} if ratios and node.name in ratios else {}
+            if node.name in work.errors:
+                figures |= {"weight_error": work.errors[node.name], "scale": scales[node.input[0]]}
+            layers.append(Layer(node.name, node.op_type, "fp32" if node.name in left else "w8a8", left.get(node.name, ""), figures))
+    return Report(source.name, "w8a8", tuple(layers), {"weight_bytes": float(nbytes)})
+
+
+def scale(name: str, ranges: Mapping[str, Ends]) -> float:
+    """Of one level of int8 over a range, in float32; 0.0 where a tensor is always 0."""
+    if name not in ranges:
+        raise ConfigError(f"tensor {name!r} has no range{did_you_mean(name, ranges)}; calibrate this graph")
+    low, high = ranges[name]
+    if not (math.isfinite(low) and math.isfinite(high) and low <= high):
+        raise ConfigError(f"tensor {name!r}: range ({low}, {high}); want two finite numbers, the lower one first")
+    return float(np.float32(max(abs(low), abs(high)) / LEVELS))
+
+
+def _measured(product: Product) -> list[str]:
+    """A convolution is fused whole, and then what comes out is int8 as well."""
+    return [product.data, product.output] if product.node.op_type == "Conv" else [product.data]
+
+
+class _Quantising:
+    """One graph being rewritten."""
+
+    def __init__(self, file: OnnxFile, chosen: Mapping[str, Product], scales: Mapping[str, float]) -> None:
+        self.file, self.chosen, self.scales = file, chosen, scales
+        self.nodes: list[NodeProto] = []
+        self.errors: dict[str, float] = {}  # of each chosen node's weight, relative
+        self._convolved: dict[str, str] = {}  # what a fused convolution gives -> what its readers read
+        self._weights: dict[tuple[str, int, bool], tuple[str, float]] = {}
+
+    def write(self, store: Store) -> None:
+        outputs = {product.output for product in self.chosen.values() if product.node.op_type != "Conv"}
+        for node in self.file.nodes:
+            made = NodeProto()
+            made.CopyFrom(node)
+            for k, name in enumerate(node.input):
+                made.input[k] = self._convolved.get(name, name)
+            if node.name in self.chosen:
+                self._product(store, self.chosen[node.name], made)
+            elif node.op_type == "Add" and (bias := self._bias(node, outputs)):
+                self.nodes.append(self._shifted(store, node.name, next(name for name in node.input if name != bias), bias, node.output[0]))
+            else:
+                self.nodes.append(made)
+        rest(self.file, self.nodes, store)
+
+    def _product(self, store: Store, product: Product, made: NodeProto) -> None:
+        made.input[0] = self._round(store, product.data, made.input[0], f"{product.name}.input")
+        made.input[1], self.errors[product.name] = self._weight(store, product)
+        if product.node.op_type == "Conv":
+            self.nodes.append(made)
+            self._convolved[product.output] = self._round(store, product.output, product.output, f"{product.name}.output")
+        elif not product.bias:
+            self.nodes.append(made)
+        else:
+            del made.input[2]
+            made.output[0] = f"{product.output}.product"
+            self.nodes.append(made)
+            self.nodes.append(self._shifted(store, f"{product.name}.bias", made.output[0], product.bias, product.output))
+
+    def _round(self, store: Store, tensor: str, read: str, put: str) -> str:
+        """Q and DQ for one reader: with one Q for several, ONNX Runtime runs them a hundred times slower."""
+        step, zero = f"{put}.scale", f"{put}.zero"
+        store.put(step, np.array(self.scales[tensor], np.float32))
+        store.put(zero, np.array(0, np.int8))
+        self.nodes.append(helper.make_node("QuantizeLinear", [read, step, zero], [f"{put}.int8"], f"{put}.quantise"))
+        self.nodes.append(helper.make_node("DequantizeLinear", [f"{put}.int8", step, zero], [put], f"{put}.dequantise"))
+        return put
+
+    def _weight(self, store: Store, product: Product) -> tuple[str, float]:
+        """The name of an int8 weight behind its DQ, and its relative error. One that several read is stored once."""
+        key = (product.weight, product.axis, product.turned)
+        if key not in self._weights:
+            put = f"{product.weight}.{len(self._weights)}"
+            steps = scales_of(self.file, product)
+            axis = 1 - product.axis if product.turned else product.axis
+            error = _store_int8(store, self.file, product, steps, f"{put}.int8")
+            store.put(f"{put}.scale", steps)
+            store.put(f"{put}.zero", np.zeros(len(steps), np.int8))
+            named = [f"{put}.int8", f"{put}.scale", f"{put}.zero"]
+            self.nodes.append(helper.make_node("DequantizeLinear", named, [f"{put}.dequantised"], f"{put}.dequantise", axis=axis))
+            self._weights[key] = f"{put}.dequantised", error
+        return self._weights[key]
+
+    def _bias(self, node: NodeProto, outputs: Collection[str]) -> str:
+        """The constant that an Add brings to a quantised product; "" for any other."""
+        for name, other in zip(node.input, reversed(node.input), strict=True):
+            if self.file.is_weight(name) and other in outputs:
+                return str(name)
+        return ""
+
+    def _shifted(self, store: Store, name: str, data: str, bias: str, put: str) -> NodeProto:
+        """data - (-bias): ONNX Runtime makes a product and an Add one float32 Gemm before it looks for int8, of a Sub it does not."""
+        store.put(f"{name}.negative", -self.file.values(bias).astype(np.float32))
+        return helper.make_node("Sub", [data, f"{name}.negative"], [put], name)
+
+
+def scales_of(file: OnnxFile, product: Product) -> np.ndarray:
+    """(outputs,) float32: of one level of int8 over each output's weights; 1 where all of them are 0."""
+    peaks = []
+    for piece in product.rows(file):
+        across = tuple(range(1, piece.ndim)) if product.axis == 0 else 0
+        peaks.append(np.abs(piece).max(axis=across))
+    peak = np.concatenate(peaks) if product.axis == 0 else np.max(peaks, axis=0)
+    return np.where(peak > 0, peak / np.float32(LEVELS), np.float32(1)).astype(np.float32)
+
+
+def _store_int8(store: Store, file: OnnxFile, product: Product, steps: np.ndarray, put: str) -> float:
+    """Fills a new int8 tensor; its relative error, root of the sums of squares."""
+    shape = file.shape(product.weight)
+    turned: list[np.ndarray] = []
+    slot = store.add(put, TensorProto.INT8, tuple(reversed(shape)) if product.turned else shape)
+    lost = total = 0.0
+    start = 0
+    for piece in product.rows(file):
+        stop = start + len(piece)
+        each = steps[start:stop].reshape(-1, *(1,) * (piece.ndim - 1)) if product.axis == 0 else steps
+        levels = np.clip(np.rint(piece / each), -LEVELS, LEVELS)
+        lost += float(np.square(levels * each - piece, dtype=np.float64).sum())
+        total += float(np.square(piece, dtype=np.float64).sum())
+        start = stop
+        if product.turned:
+            turned.append(levels.astype(np.int8))
+        else:
+            slot.put(levels.astype(np.int8))
+    if product.turned:
+        slot.put(np.ascontiguousarray(np.concatenate(turned).T))
+    return math.sqrt(lost / total) if total else 0.0

@@ -1,0 +1,1 @@
+"""Double of cuda-python; see pretended_gpu.py."""
