@@ -24,7 +24,7 @@ LEARN := $(VENV)/.learn
 TOOLS := $(VENV)/.tools
 GL := $(VENV)/.gl
 
-.PHONY: help setup setup-learn run test check lint types format safety evaluate bench train-default export-default wheel clean
+.PHONY: help setup setup-learn run test check lint types format safety evaluate bench jetson-check train-default export-default wheel clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ evaluate: $(RUNTIME) $(GL)  ## closed-loop evaluation in held-out rooms; ARGS="-
 
 bench: $(RUNTIME) $(GL)  ## latency of every stage, and the answers; ARGS="--stages engine,guard --compare base.json"
 	@$(PY) -m edge_vla.bench $(ARGS)
+
+jetson-check: $(RUNTIME)  ## on a Jetson: builds TensorRT plans, proves and times them, prints a report; ARGS="BUNDLE --looks 500"
+	@$(PY) -m export jetson-check $(ARGS)
 
 train-default: $(LEARN) $(GL)  ## render rooms and train the default engine; each step resumes where it stopped
 	$(PY) -m edge_vla.learn.data.shards data/train --shards $(SHARDS)

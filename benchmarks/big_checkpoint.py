@@ -1,6 +1,6 @@
 """A PaliGemma of any size with random bfloat16 weights, in the Hub's layout on disk, written tensor by tensor: no file is ever in memory.
 
-    .venv/bin/python -m benchmarks.big_checkpoint FOLDER        # the published 3B's shape, 5.8 GB
+.venv/bin/python -m benchmarks.big_checkpoint FOLDER        # the published 3B's shape, 5.8 GB
 """
 
 import argparse
@@ -45,8 +45,8 @@ def write_checkpoint(folder: Path, config: dict[str, Any], first_loc: int = FIRS
     for shard, name in zip(shards, names, strict=True):
         _write_shard(folder / name, {key: shapes[key] for key in shard}, generator)
     total = sum(2 * math.prod(shape) for shape in shapes.values())
-    index = {"metadata": {"total_size": total}, "weight_map": {key: name for shard, name in zip(shards, names, strict=True) for key in shard}}
-    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    placed = {key: name for shard, name in zip(shards, names, strict=True) for key in shard}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": total}, "weight_map": placed}))
     return total // 2
 
 

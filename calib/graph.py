@@ -109,8 +109,8 @@ class WatchedGraphs:
         graph = self.graphs[name]
         return dict(zip((value.name for value in graph.get_outputs()), graph.run(None, dict(feed)), strict=True))
 
-    def begin(self) -> None:
-        self._cache.clear()
+    def begin(self, behind: Feed | None = None) -> None:
+        self._cache.clear(behind)
 
     def step(self, feed: Feed) -> dict[str, Array]:
         return self._cache.keep(self.run("lm_step", self._cache.feed(feed)))

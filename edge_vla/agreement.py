@@ -1,4 +1,4 @@
-"""How far one reply lies from another: words, corners, confidence, free distances. Knows no engine and no bundle."""
+"""How far one reply lies from another: words, corners, confidence, free distances, motion. Knows no engine and no bundle."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from edge_vla.types import Reply
 BINS = 8  # of 1024, each corner
 FREE_M = 0.05
 CONFIDENCE = 0.1
+MOTION = 0.02  # m/s and rad/s, of each action
 LOC = re.compile(r"<loc(\d{4})>")
 
 
@@ -47,21 +48,36 @@ ANOTHER_MACHINE = Tolerance(BINS, CONFIDENCE, FREE_M)
 
 
 def difference(got: Reply, want: Reply) -> Agreement | None:
-    """How far one answer lies from another; None where the words, the number of corners or the number of columns differ."""
+    """How far one answer lies from another; None where words, motions, or the numbers of corners or columns differ.
+
+    A confidence that one of the two does not have is not compared.
+    """
     corners, wanted = _corners(got.text), _corners(want.text)
     columns, wanted_columns = _distances(got), _distances(want)
-    if LOC.sub("", got.text) != LOC.sub("", want.text) or corners.shape != wanted.shape or columns.shape != wanted_columns.shape:
+    if not _same_motion(got, want) or LOC.sub("", got.text) != LOC.sub("", want.text):
+        return None
+    if corners.shape != wanted.shape or columns.shape != wanted_columns.shape:
         return None
     return Agreement(
         1,
         int(np.abs(corners - wanted).max(initial=0)),
-        abs((got.confidence or 0.0) - (want.confidence or 0.0)),
+        0.0 if got.confidence is None or want.confidence is None else abs(got.confidence - want.confidence),
         float(np.abs(columns - wanted_columns).max(initial=0.0)),
     )
 
 
+def _same_motion(got: Reply, want: Reply) -> bool:
+    """Whether two policies' answers drive alike: as many actions, each within MOTION. False for nan."""
+    if got.chunk is None or want.chunk is None:
+        return got.chunk is want.chunk
+    one, other = (np.array([(t.linear_x, t.linear_y, t.angular_z) for t in chunk.twists]) for chunk in (got.chunk, want.chunk))
+    return one.shape == other.shape and bool((np.abs(one - other) <= MOTION).all())
+
+
 def told(reply: Reply) -> str:
     """A reply in a line of words."""
+    if reply.chunk is not None:
+        return " ".join(f"({t.linear_x:.3f}, {t.linear_y:.3f}) m/s {t.angular_z:.3f} rad/s" for t in reply.chunk.twists)
     free = "none" if reply.free_distance_m is None else " ".join(f"{d:.2f}" for d in reply.free_distance_m)
     return f"{reply.text!r} ({reply.confidence or 0.0:.2f}; free {free} m)"
 

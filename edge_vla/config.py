@@ -42,6 +42,7 @@ MEASURED = {
     "camera": ("kind", "hfov_deg", "height_m", "pitch_deg", "forward_m"),
 }
 
+Provider = Literal["cpu", "cuda", "tensorrt"]  # of ONNX Runtime; backends/providers.py knows what it calls them
 Kind = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
 
@@ -115,9 +116,10 @@ class SteerProfile(_Section):
 
 
 class EngineProfile(_Section):
-    """What the engine may take from this machine."""
+    """What the engine may take from this machine. `provider` runs the graphs of an ONNX bundle, all of them or none."""
 
     threads: int = Field(default=1, ge=1, le=64)
+    provider: Provider = "cpu"
 
 
 class RobotProfile(_Section):

@@ -46,6 +46,7 @@ def open_engine(
         return make_engine(
             name,
             threads=profile.engine.threads,
+            provider=profile.engine.provider,
             domain=profile.robot.domain,
             truth_of=truth_of,
             allow_domain=allow_domain,

@@ -48,9 +48,9 @@ def make_frame_rules(profile: CameraProfile) -> FrameRules:
     return FrameRules((profile.height, profile.width, 3))
 
 
-def make_engine(
+def make_engine(  # noqa: PLR0913 - each is a word of a profile or of the command line
     name: str, *, threads: int, domain: str, truth_of: Callable[[int], Truth | None] | None = None, allow_domain: bool = False,
-    allow_unverified: bool = False,
+    allow_unverified: bool = False, provider: str = "cpu",
 ) -> Engine:  # fmt: skip
     """`oracle` (simulator only) or the engine in a bundle folder. Raises ConfigError for a bundle that must not drive this robot."""
     if name == ORACLE:
@@ -69,23 +69,25 @@ def make_engine(
             f"engine {name!r} was trained on {bundle.manifest.domain!r} images and this robot is {domain!r}; "
             "--allow-domain-mismatch drives it all the same, at your risk"
         )
-    return open_bundle(bundle, threads)
+    return open_bundle(bundle, threads, provider)
 
 
-def open_bundle(bundle: Bundle, threads: int = 1) -> Engine:
+def open_bundle(bundle: Bundle, threads: int = 1, provider: str = "cpu") -> Engine:
     """The engine in a checked bundle, whatever robot it is for. Raises ConfigError, EngineError."""
-    return make_host(bundle, make_graphs(bundle, threads))
+    return make_host(bundle, make_graphs(bundle, threads, provider))
 
 
-def make_graphs(bundle: Bundle, threads: int = 1) -> Graphs:
-    """A bundle's graphs on the runtime it was made for."""
+def make_graphs(bundle: Bundle, threads: int = 1, provider: str = "cpu") -> Graphs:
+    """A bundle's graphs on the runtime it was made for. Raises ConfigError for a provider that is not here."""
     if bundle.manifest.backend == "tensorrt":
+        if provider != "cpu":
+            raise ConfigError(f"engine {bundle.folder} holds TensorRT plans: engine.provider = {provider!r} is for ONNX graphs alone")
         from edge_vla.backends.tensorrt import TensorrtGraphs
 
         return TensorrtGraphs(bundle)
     from edge_vla.backends.onnx import OnnxGraphs
 
-    return OnnxGraphs(bundle, threads)
+    return OnnxGraphs(bundle, threads, provider)
 
 
 def make_host(bundle: Bundle, graphs: Graphs) -> Engine:

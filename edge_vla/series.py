@@ -76,15 +76,15 @@ def controls(setting: Setting, *, policy: bool = False) -> dict[str, Setting]:
     for latency in (50, 200, 500):
         for compensate in (True,) if policy else (True, False):
             if latency != setting.latency_ms or not compensate:
-                name = f"{latency} ms, {'with' if compensate else 'no'} odometry compensation"
+                name = f"{latency} ms" if policy else f"{latency} ms, {'with' if compensate else 'no'} odometry compensation"
                 rows[name] = replace(setting, latency_ms=latency, compensate=compensate)
     return rows
 
 
 @cache
-def load_engine(name: str, threads: int) -> Engine:
+def load_engine(name: str, threads: int, provider: str = "cpu") -> Engine:
     """A bundle's engine, loaded once in each worker: no episode leaves anything behind in it."""
-    return make_engine(name, threads=threads, domain="sim")
+    return make_engine(name, threads=threads, domain="sim", provider=provider)
 
 
 def run_one(job: tuple[Case, Setting, RobotProfile]) -> Verdict:
@@ -92,10 +92,10 @@ def run_one(job: tuple[Case, Setting, RobotProfile]) -> Verdict:
     from edge_vla.sim.episode import Terms, run_case
 
     case, setting, profile = job
-    threads, oracle = profile.engine.threads, setting.engine == ORACLE
+    threads, provider, oracle = profile.engine.threads, profile.engine.provider, setting.engine == ORACLE
     policy = False
     if not oracle:
-        engine = load_engine(setting.engine, threads)
+        engine = load_engine(setting.engine, threads, provider)
         policy = acting(engine)
         profile, _ = within(profile, engine)
     base = make_base(profile.base.kind, profile.base.track_m, profile.base.max_wheel_mps)
@@ -105,7 +105,9 @@ def run_one(job: tuple[Case, Setting, RobotProfile]) -> Verdict:
         from edge_vla.sim.objects import CLASSES
 
         engine = (
-            make_engine(ORACLE, threads=threads, domain="sim", truth_of=run.truth_of) if oracle else load_engine(setting.engine, threads)
+            make_engine(ORACLE, threads=threads, domain="sim", truth_of=run.truth_of)
+            if oracle
+            else load_engine(setting.engine, threads, provider)
         )
         if setting.control == "swapped":
             return Swapped(engine, setting.targets or CLASSES)

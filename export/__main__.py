@@ -9,6 +9,7 @@ TARGETS = {
     "verify": "export.verify",
     "plan": "export.plan",
     "tensorrt": "export.tensorrt",
+    "torch2trt": "export.torch2trt_route",
     "jetson-check": "export.jetson_check",
     "gate": "export.gate",
 }

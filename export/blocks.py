@@ -18,8 +18,8 @@ from export.products import Product, products
 from export.weight_store import rest, storing
 
 BETWEEN = {
-    "Add", "AveragePool", "BatchNormalization", "Clip", "Concat", "Elu", "Gelu", "GlobalAveragePool", "HardSigmoid", "HardSwish", "LeakyRelu",
-    "MaxPool", "Mul", "PRelu", "Pad", "Relu", "Sigmoid", "Sub", "Tanh",
+    "Add", "AveragePool", "BatchNormalization", "Clip", "Concat", "Elu", "Gelu", "GlobalAveragePool", "HardSigmoid", "HardSwish",
+    "LeakyRelu", "MaxPool", "Mul", "PRelu", "Pad", "Relu", "Sigmoid", "Sub", "Tanh",
 }  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def cut(file: OnnxFile, nodes: Collection[str], out: Path) -> None:
 
 
 def _beside(file: OnnxFile, links: Links, product: Product) -> list[str]:
-    """A weight's Transpose, and the Add of a constant right behind a product: they change with it."""
+    """A weight's Transpose, and the Add of a constant right behind a product, which as float32 is one with it."""
     names = [links.maker[product.node.input[1]].name] if product.turned else []
     readers = links.readers.get(product.output, [])
     if len(readers) == 1 and readers[0].op_type == "Add" and any(file.is_weight(name) for name in readers[0].input):

@@ -31,6 +31,7 @@ from export.probes import save_probes
 from export.verifying import verify
 
 EMBEDDINGS, TOKENIZER, ACT, REGION, ANSWERS = "embeddings.npy", "tokenizer.json", "act.npy", "region.npz", "answers.json"
+PLAIN = Narrowing("fp32")
 CHUNK_ROWS = 4096  # of the embedding in memory at a time
 SENTENCES = ("go to the cup", "find the red ball!", "Drive 2 m forward, then turn left.", "컵을 찾아", "a")
 
@@ -49,7 +50,7 @@ class Wanted:
     max_linear_mps: float = 0.15  # the guard's limit for a robot that does not see how far it is free
     max_angular_rps: float = 0.5
     max_new_tokens: int = 32
-    narrowing: Narrowing = Narrowing("fp32")
+    narrowing: Narrowing = PLAIN
 
 
 def export_model(model: BaseRoboVLM, wanted: Wanted, say: Callable[[str], None] = lambda _: None) -> BackboneManifest:
@@ -152,7 +153,8 @@ def _manifest(model: BaseRoboVLM, wanted: Wanted, folder: Path, graphs: GraphSet
         "decoder": Decoder(
             layers=graphs.shape.layers, kv_heads=graphs.shape.kv_heads, head_dim=graphs.shape.head_dim, hidden=model.hidden_size,
             embeddings=EMBEDDINGS, vocabulary=len(model.word_embedding.weight),
-            static=wanted.static, rows=None if graphs.rows is None else [list(span) for span in graphs.rows], max_new_tokens=wanted.max_new_tokens,
+            static=wanted.static, max_new_tokens=wanted.max_new_tokens,
+            rows=None if graphs.rows is None else [list(span) for span in graphs.rows],
         ),
     }  # fmt: skip
     if wanted.policy:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import tensorrt as trt
 from rich.console import Console
 
+from edge_vla.backends.backbone_manifest import BackboneManifest
 from edge_vla.backends.bundle import MANIFEST, Bundle, sha256
 from edge_vla.backends.cuda import Gpu, found_gpu
 from edge_vla.backends.manifest import Graph, Manifest, PlanInfo, Source
 from edge_vla.backends.plans import Log
-from edge_vla.errors import ConfigError
+from edge_vla.errors import ConfigError, EngineError
 from edge_vla.machine.board import read_board
 from edge_vla.machine.power import read_power_mode
 from edge_vla.machine.tree import Tree
@@ -28,6 +29,7 @@ from export.layer_times import LAYERS_FILE, time_layers
 from export.manifest import write_manifest
 from export.plan_builder import Choices, Workshop, build_plan
 from export.timing_cache import TimingCache, usual_file
+from export.verifying import verify
 
 if TYPE_CHECKING:
     from export.tensorrt import Order
@@ -48,8 +50,8 @@ def make_plans(order: Order, choices: Choices, tree: Tree, console: Console) -> 
                 console.print(f"{name}: built in {time.monotonic() - started:.0f} s, {size / 2**20:.1f} MiB")
         manifest = describe(order, choices, gpu, tree)
         _copy_rest(source, manifest, new)
-        _sign(new, manifest)
-        _prove(new, console)
+        sign(new, manifest)
+        prove(new, console, force=order.force)
         if order.out.exists():
             order.out.rename(old)
         new.rename(order.out)
@@ -107,23 +109,42 @@ def _copy_rest(source: Bundle, manifest: Manifest, new: Path) -> None:
             shutil.copyfile(source.path(name), new / name)
 
 
-def _sign(new: Path, manifest: Manifest) -> None:
+def sign(new: Path, manifest: Manifest) -> None:
     signatures = {path.name: sha256(path) for path in sorted(new.iterdir()) if path.name != MANIFEST}
     write_manifest(new, manifest.model_copy(update={"sha256": signatures}))
 
 
-def _prove(new: Path, console: Console) -> None:
-    """Open what was made as a robot will, ask it what the source was asked, time its layers. Raises EngineError, ConfigError."""
+def prove(new: Path, console: Console, *, force: bool) -> None:
+    """Open what was made as a robot will, hold it against its model or what the source answered, time its layers.
+
+    Raises EngineError for plans that answer otherwise; `force` keeps those whose manifest then says so.
+    """
     bundle = Bundle(new)
     engine = open_bundle(bundle)
     try:
         if hasattr(engine, "warm_up"):
             engine.warm_up()
-        if bundle.manifest.reference is None:
+        if isinstance(bundle.manifest, BackboneManifest):
+            pass  # below, in an engine of its own
+        elif bundle.manifest.reference is None:
             console.print("no reference answers in the bundle: what the plans answer is not verified")
         else:
             console.print(f"verified: {verify_engine(engine, str(new))} answers as at export")
     finally:
         engine.close()
+    manifest = _verified(bundle, console, force=force) if isinstance(bundle.manifest, BackboneManifest) else bundle.manifest
     (new / LAYERS_FILE).write_text(json.dumps(time_layers(bundle), indent=1) + "\n")
-    _sign(new, bundle.manifest)
+    sign(new, manifest)
+
+
+def _verified(bundle: Bundle, console: Console, *, force: bool) -> Manifest:
+    """The manifest with what lies between the plans and the model."""
+    if bundle.manifest.probes is None:
+        console.print("no probes in the bundle: what the plans answer is not verified")
+        return bundle.manifest.model_copy(update={"verified": None})
+    found = verify(bundle, say=lambda line: console.print(f"  differs: {line}"))
+    manifest = bundle.manifest.model_copy(update={"verified": found})
+    if manifest.doubt and not force:
+        raise EngineError(f"plans of {bundle.manifest.name}: {manifest.doubt}; --force keeps them, and a robot refuses them")
+    console.print(manifest.doubt or f"verified: {found.agreeing} of {found.answers} answers and every graph as {found.peer} has them")
+    return manifest

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from edge_vla.learn.finder.vision import Residual
 from export.graphs import PrefixGraph, VisionGraph
 
-SHARE = 0.65  # of the activations' unevenness that goes into the weights; with all of it these would become uneven
+SHARE = 0.8  # of the activations' unevenness that goes into the weights; with all of it these would become uneven
+FAINT = 0.02  # of the largest: a channel below it, or a dead one, is left as faint as it is; its biases would overflow
 Product = nn.Linear | nn.Conv2d
 
 
@@ -27,14 +28,14 @@ class Joint:
 
     def even(self, peaks: dict[Product, Tensor]) -> Tensor:
         """Returns the factor of each channel, 1 in their geometric mean."""
-        seen = torch.stack([peaks[reader] for reader in self.readers]).amax(0).clamp_min(1e-6)
-        weighs = torch.stack([reader.weight.abs().transpose(0, 1).flatten(1).amax(1) for reader in self.readers]).amax(0).clamp_min(1e-6)
-        factor = seen**SHARE / weighs ** (1 - SHARE)
+        seen = torch.stack([peaks[reader] for reader in self.readers]).amax(0)
+        weighs = torch.stack([reader.weight.abs().transpose(0, 1).flatten(1).amax(1) for reader in self.readers]).amax(0)
+        factor = seen.clamp_min(FAINT * seen.max()) ** SHARE / weighs.clamp_min(FAINT * weighs.max()) ** (1 - SHARE)
         factor /= factor.log().mean().exp()
         for maker in self.makers:
-            maker /= factor.reshape(-1, *(1,) * (maker.ndim - 1))
+            maker.div_(factor.reshape(-1, *(1,) * (maker.ndim - 1)))
         for reader in self.readers:
-            reader.weight *= factor.reshape(1, -1, *(1,) * (reader.weight.ndim - 2))
+            reader.weight.mul_(factor.reshape(1, -1, *(1,) * (reader.weight.ndim - 2)))
         return factor
 
 

@@ -17,8 +17,11 @@ BUFFERS = 2  # of keys and of values: one is read while the other is written
 SCORE_BYTES = 4  # scores and softmax are float32 islands
 BUILD_COPIES = 3  # of a graph's weights: as parsed, in the engine, in the plan that is written
 LOAD_COPIES = 2  # of the weights ONNX Runtime is opening: as read, and where they are used
-# The process that exports, with torch, transformers and onnx in it, and what a traced layer leaves; measured on x86, docs/planning.md.
-EXPORT_BYTES, EXPORT_LAYER_BYTES = 490_000_000, 2_000_000
+# The process that exports, with torch, transformers and ONNX Runtime in it, and what a traced layer leaves; measured, docs/planning.md.
+EXPORT_BYTES, EXPORT_LAYER_BYTES = 770_000_000, 2_000_000
+STORED_BYTES = 2  # of a weight in a checkpoint that is not here
+OPENED = {"w4": 1.45, "w8": 1.26}  # times its weights that ONNX Runtime takes for a bundle, since it packs them anew; docs/planning.md
+OPENED_PLAIN = 1.11
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,12 @@ def build_peak(weights: Mapping[str, int], activations: Mapping[str, int], engin
     return RUNTIME_BYTES + workspace_bytes + max(graphs)
 
 
-def export_peak(parameters: int, layers: int, nbytes: int) -> int:
-    """Of our ONNX export: weights held once, as loaded (`nbytes` each), beside the process and what tracing leaves."""
-    return EXPORT_BYTES + layers * EXPORT_LAYER_BYTES + parameters * nbytes
+def export_peak(stored: int, layers: int, weights: int, precision: str) -> int:
+    """Of `python -m export onnx`: the process, and the larger of two that are not there together.
+
+    These are the checkpoint as it is `stored`, of which nothing is copied, and the bundle's `weights`, opened to be verified.
+    """
+    return EXPORT_BYTES + layers * EXPORT_LAYER_BYTES + max(stored, int(OPENED.get(precision, OPENED_PLAIN) * weights))
 
 
 def live_bytes(part: Part, tokens: int, past: int, nbytes: int) -> int:
@@ -70,9 +76,12 @@ def cache_bytes(model: Model, length: int, nbytes: int, buffers: int = BUFFERS) 
     return buffers * 2 * kept.layers * kept.kv_heads * kept.head_dim * length * nbytes
 
 
-def footprint(model: Model, load: Workload, precision: Precision, workspace_bytes: int = WORKSPACE_BYTES) -> Footprint:
-    """Of a model that is still to be exported. Raises ConfigError for a look that the model cannot take."""
+def footprint(
+    model: Model, load: Workload, precision: Precision, workspace_bytes: int = WORKSPACE_BYTES, stored_bytes: int | None = None
+) -> Footprint:
+    """Of a model that is still to be exported; `stored_bytes` are its checkpoint's. Raises ConfigError for a look that it cannot take."""
     model = load.fitted(model)
+    stored = max(stored_bytes or 0, model.parameters * STORED_BYTES)  # of some models a folder is only a part
     tokens, length, rows, nbytes = load.prefill(model), load.length(model), load.head_rows(model), precision.activation_bytes
     head = head_parts(model, load)
     weights = {"vision": precision.weights(model.vision), "lm_step": precision.weights(model.text) + head_bytes(model, rows, precision)}
@@ -83,7 +92,8 @@ def footprint(model: Model, load: Workload, precision: Precision, workspace_byte
     activations |= {"head": max(live_bytes(part, 1, 0, nbytes) for part in head)} if head else {}
     return Footprint(
         weights, model.table.parameters * ROW_BYTES, cache_bytes(model, length, nbytes) if load.decodes else 0, activations,
-        build_peak(weights, activations, precision.engine, workspace_bytes), export_peak(model.parameters, model.layers, nbytes),
+        build_peak(weights, activations, precision.engine, workspace_bytes),
+        export_peak(stored, model.layers, sum(weights.values()), precision.name),
     )  # fmt: skip
 
 

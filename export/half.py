@@ -31,9 +31,7 @@ PRODUCTS = {"Conv", "Gemm", "MatMul"}
 FORCED = {"number", "quantised", "float32"}  # reasons of what cannot be half at all
 
 
-def halve(  # noqa: PLR0913 - one pass and its two settings
-    source: Path, out: Path, feeds: Sequence[Feed], bound: float, *, narrow: Collection[str] = (), threads: int = 1
-) -> Report:
+def halve(source: Path, out: Path, feeds: Sequence[Feed], bound: float, *, narrow: Collection[str] = (), threads: int = 1) -> Report:
     """Write `source` in half precision to `out`, so that no output strays by more than `bound` of its largest magnitude on `feeds`.
 
     Inputs and outputs stay float32 but those in `narrow`, say a cache that never leaves the device. Each weight is stored once. Raises
@@ -53,7 +51,9 @@ def halve(  # noqa: PLR0913 - one pass and its two settings
             break
         chosen = work.worst_nodes(plan, errors, [name for name in outputs if errors.get(name, 0.0) > bound])
         if not chosen:
-            raise ConfigError(f"{source}: all in float32 it strays by {lost:.2e}, bound {bound} cannot be held: {', '.join(narrow)} cost that")
+            raise ConfigError(
+                f"{source}: all in float32 it strays by {lost:.2e}, more than {bound}, by what is narrow: {', '.join(narrow)}"
+            )
         reasons |= dict.fromkeys(chosen, "error")
     with storing(out, beside=work.file.beside) as store:
         write_half(work.file, plan, store)
@@ -69,15 +69,18 @@ class _Halving:
     def __init__(self, file: OnnxFile, feeds: Sequence[Feed], narrow: Collection[str], threads: int) -> None:
         """Raises ConfigError for a graph or weights that half precision cannot take, feeds that do not fit."""
         self.file, self.narrow = file, frozenset(narrow)
-        self.floating = [node.name for node in file.nodes if any(map(self._float, (*node.input, *node.output)))]
-        self._require_standard()
+        for node in file.nodes:
+            if node.domain not in STANDARD:
+                raise ConfigError(f"{file.path}: {node.op_type} {node.name!r} is of {node.domain}; want ONNX's own operators")
+        self.floating = {node.name for node in file.nodes if any(map(self._float, (*node.input, *node.output)))}
+        self._require_floats()
         weights = {name for node in file.nodes for name in node.input if self._float(name) and file.is_weight(name)}
         self._peaks = {name: file.peak(name) for name in sorted(weights)}
         self._masks = {name for name in weights if self._peaks[name] > HALF_MAX and _is_mask(file, name)}
         self._reference = Reference(file, feeds, threads)
 
     def plan(self, reasons: Mapping[str, str]) -> HalfPlan:
-        keep = {node.name: self._keep(node, reasons.get(node.name)) for node in self.file.nodes if node.name in set(self.floating)}
+        keep = {node.name: self._keep(node, reasons.get(node.name)) for node in self.file.nodes if node.name in self.floating}
         masked = {name for name, span in self._reference.spans.items() if span.masked}
         return HalfPlan(keep, frozenset(masked | self._masks), self.narrow)
 
@@ -122,11 +125,8 @@ class _Halving:
     def _float(self, name: str) -> bool:
         return bool(name) and self.file.types[name] == TensorProto.FLOAT
 
-    def _require_standard(self) -> None:
+    def _require_floats(self) -> None:
         file, graph = self.file, self.file.model.graph
-        for node in file.nodes:
-            if node.domain not in STANDARD:
-                raise ConfigError(f"{file.path}: {node.op_type} {node.name!r} is of {node.domain}; half precision takes ONNX's own operators")
         floats = [value.name for value in (*graph.input, *graph.output) if self._float(value.name)]
         if unknown := sorted(self.narrow - set(floats)):
             raise ConfigError(f"{file.path}: no float32 input or output {', '.join(unknown)}; it has {', '.join(floats)}")

@@ -12,7 +12,7 @@ from enum import Enum
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from export.onnx_file import OnnxFile
+from export.onnx_file import Names, OnnxFile
 from export.weight_store import Store
 
 HALF_MAX = 65504.0
@@ -43,117 +43,131 @@ class _Writer:
         self.file, self.plan, self.twin = file, plan, twin
         self.nodes: list[NodeProto] = []
         self.constants: list[TensorProto] = []
-        self.narrowed: dict[str, str] = {}  # value -> its name in half precision
-        self.widened: dict[str, str] = {}  # value -> its name in float32, where that is not its own
         self.wants: dict[str, set[Keep]] = {}  # of each weight, how it is read
-        self.inside: dict[str, str] = {}  # value that is half where it is made -> its name there
+        self._names = Names(file)
+        self._outputs = {value.name for value in file.model.graph.output}
+        self._halves: dict[str, str] = {}  # value -> what is read for it in half precision
+        self._fulls: dict[str, str] = {}  # value -> what is read for it in float32; by its own name where it is not here
+        self._stored: dict[str, str] = {}  # weight that is stored as float16 -> its name there
 
     def write(self) -> None:
-        self._begin()
-        outputs = {value.name for value in self.file.model.graph.output}
-        for node in self.file.nodes:
-            self._node(node, outputs)
-        if not self.twin:
-            for name in outputs & set(self.inside) - set(self.plan.narrow):
-                self._cast(self.inside[name], name, TensorProto.FLOAT)
-
-    def _begin(self) -> None:
-        for value in self.file.model.graph.input:
-            if value.name in self.plan.narrow:
-                self.inside[value.name] = value.name
-                if self.twin:
-                    self.inside[value.name] = self.widened[value.name] = f"{value.name}.rounded"
-                    self._round(value.name, f"{value.name}.rounded")
         for node in self.file.nodes:
             keep = self.plan.keep.get(node.name)
             for name in node.input:
                 if keep is not None and self._float(name) and self.file.is_weight(name):
                     self.wants.setdefault(name, set()).add(keep)
+        for value in self.file.model.graph.input:
+            if value.name in self.plan.narrow:
+                self._begin_narrow(value.name)
+        for node in self.file.nodes:
+            self._node(node)
 
-    def _node(self, node: NodeProto, outputs: set[str]) -> None:
-        keep = self.plan.keep.get(node.name)
-        made = NodeProto()
-        made.CopyFrom(node)
-        if keep is None or node.op_type in SHAPES:
-            self._replace(made, [self.inside.get(name, name) for name in node.input])
-        elif keep is Keep.HALF:
-            self._replace(made, [self._half(name) if self._float(name) else name for name in node.input])
-            self._halve_outputs(made, outputs)
-            return
-        else:
-            self._replace(made, [self._full(name) if self._float(name) else name for name in node.input])
-        self.nodes.append(made)
-
-    def _halve_outputs(self, node: NodeProto, outputs: set[str]) -> None:
-        rounded = []
-        for k, name in enumerate(node.output):
-            if not name or not self._float(name):
-                continue
-            if self.twin:
-                node.output[k] = f"{name}.exact"
-                rounded.append(name)
-                self.inside[name] = name
-            else:
-                self.inside[name] = f"{name}.half" if name in outputs and name not in self.plan.narrow else name
-                node.output[k] = self.inside[name]
-        self.nodes.append(node)
-        for name in rounded:
-            self._round(f"{name}.exact", name)
-
-    def _half(self, name: str) -> str:
-        if name in self.inside:
-            return self.inside[name]
-        if self.file.is_weight(name) and not self.twin and self.stored_half(name):
-            return self.half_name(name)
-        if name not in self.narrowed:
-            start = self._above(name) if name in self.plan.masked else name
-            self.narrowed[name] = f"{name}.rounded" if self.twin else f"{name}.half"
-            if self.twin:
-                self._round(start, self.narrowed[name])
-            else:
-                self._cast(start, self.narrowed[name], TensorProto.FLOAT16)
-        return self.narrowed[name]
-
-    def _full(self, name: str) -> str:
-        if self.file.is_weight(name):
-            return self._half(name) if self.twin and self.stored_half(name) else name
-        if name not in self.inside or self.twin:
-            return self.widened.get(name, name)
-        if name not in self.widened:
-            self.widened[name] = f"{name}.wide"
-            self._cast(self.inside[name], self.widened[name], TensorProto.FLOAT)
-        return self.widened[name]
+    def half_name(self, name: str) -> str:
+        """Of a weight that is stored as float16: its own where nobody reads it as float32."""
+        if name not in self._stored:
+            self._stored[name] = name if self.wants[name] == {Keep.HALF} else self._names.fresh(f"{name}.half")
+        return self._stored[name]
 
     def stored_half(self, name: str) -> bool:
         """A weight is stored once: as float16 if it is already, or nobody wants it exactly and it is no vector that an island reads."""
         wants = self.wants[name]
         return name in self.file.halves or (Keep.EXACT not in wants and (Keep.WIDE not in wants or len(self.file.shape(name)) > 1))
 
-    def half_name(self, name: str) -> str:
-        """Of a weight that is stored as float16: its own where nobody reads it as float32."""
-        return name if self.wants[name] == {Keep.HALF} else f"{name}.half"
+    def _begin_narrow(self, name: str) -> None:
+        self._halves[name] = name
+        if self.twin:
+            self._halves[name] = self._fulls[name] = self._rounded(name)
+
+    def _node(self, node: NodeProto) -> None:
+        keep = self.plan.keep.get(node.name)
+        made = NodeProto()
+        made.CopyFrom(node)
+        if keep is None or node.op_type in SHAPES:
+            read = [self._halves.get(name, name) for name in node.input]
+        elif keep is Keep.HALF:
+            read = [self._half(name) if self._float(name) else name for name in node.input]
+        else:
+            read = [self._full(name) if self._float(name) else name for name in node.input]
+        del made.input[:]
+        made.input.extend(read)
+        self.nodes.append(made)
+        for k, name in enumerate(node.output):
+            if name and self._float(name):
+                made.output[k] = self._made_half(name) if keep is Keep.HALF else self._made_full(name)
+
+    def _made_half(self, name: str) -> str:
+        """What a half node is to call its result; Casts follow where the graph's own output is float32."""
+        if self.twin:
+            return self._round_behind(name)
+        inside = self._names.fresh(f"{name}.half") if name in self._outputs - set(self.plan.narrow) else name
+        self._halves[name] = inside
+        if inside != name:
+            self._cast(inside, name, TensorProto.FLOAT)
+            self._fulls[name] = name
+        return inside
+
+    def _made_full(self, name: str) -> str:
+        """What a float32 node is to call its result; a Cast follows where the graph's own output is float16."""
+        if name not in self.plan.narrow:
+            return name
+        full = self._round_behind(name) if self.twin else self._names.fresh(f"{name}.full")
+        if not self.twin:
+            self._cast(full, name, TensorProto.FLOAT16)
+        self._halves[name], self._fulls[name] = name, full
+        return full
+
+    def _round_behind(self, name: str) -> str:
+        """A name for a result in full; what it is rounded to has the value's own."""
+        exact = self._names.fresh(f"{name}.exact")
+        self._round(exact, name)
+        self._halves[name] = name
+        return exact
+
+    def _half(self, name: str) -> str:
+        if name not in self._halves:
+            if self.file.is_weight(name) and not self.twin and self.stored_half(name):
+                return self.half_name(name)
+            start = self._above(name) if name in self.plan.masked else name
+            if self.twin:
+                self._halves[name] = self._rounded(start)
+            else:
+                self._halves[name] = self._names.fresh(f"{start}.half")
+                self._cast(start, self._halves[name], TensorProto.FLOAT16)
+        return self._halves[name]
+
+    def _full(self, name: str) -> str:
+        if self.file.is_weight(name):
+            return self._half(name) if self.twin and self.stored_half(name) else name
+        if name not in self._fulls and name in self._halves and not self.twin and self._is_half(name):
+            self._fulls[name] = self._names.fresh(f"{name}.wide")
+            self._cast(self._halves[name], self._fulls[name], TensorProto.FLOAT)
+        return self._fulls.get(name, name)
+
+    def _is_half(self, name: str) -> bool:
+        """Made as float16 under its own name."""
+        return self._halves[name] == name
 
     def _above(self, name: str) -> str:
-        low = f"{name}.low"
-        if low not in {tensor.name for tensor in self.constants}:
-            self.constants.append(numpy_helper.from_array(np.array(-HALF_MAX, np.float32), low))
-            self.nodes.append(helper.make_node("Clip", [name, low], [f"{name}.unmasked"], f"{name}.unmasked"))
-        return f"{name}.unmasked"
+        low, above = self._names.fresh(f"{name}.low"), self._names.fresh(f"{name}.unmasked")
+        self.constants.append(numpy_helper.from_array(np.array(-HALF_MAX, np.float32), low))
+        self.nodes.append(helper.make_node("Clip", [name, low], [above], self._names.fresh(f"{above}.clip")))
+        return above
+
+    def _rounded(self, name: str) -> str:
+        put = self._names.fresh(f"{name}.rounded")
+        self._round(name, put)
+        return put
 
     def _round(self, name: str, put: str) -> None:
-        self._cast(name, f"{put}.half", TensorProto.FLOAT16)
-        self._cast(f"{put}.half", put, TensorProto.FLOAT)
+        narrow = self._names.fresh(f"{put}.narrow")
+        self._cast(name, narrow, TensorProto.FLOAT16)
+        self._cast(narrow, put, TensorProto.FLOAT)
 
     def _cast(self, name: str, put: str, kind: int) -> None:
-        self.nodes.append(helper.make_node("Cast", [name], [put], f"{put}.cast", to=kind))
+        self.nodes.append(helper.make_node("Cast", [name], [put], self._names.fresh(f"{put}.cast"), to=kind))
 
     def _float(self, name: str) -> bool:
         return bool(name) and self.file.types[name] == TensorProto.FLOAT
-
-    @staticmethod
-    def _replace(node: NodeProto, inputs: list[str]) -> None:
-        del node.input[:]
-        node.input.extend(inputs)
 
 
 def twin(file: OnnxFile, plan: HalfPlan, outputs: list[str]) -> ModelProto:

@@ -113,7 +113,9 @@ def _crashes(file: OnnxFile, links: Links, node: NodeProto) -> bool:
         return False
     order = list(node.attribute[0].ints)
     inwards = len(order) > 2 and order == [*range(1, len(order) - 1), 0, len(order) - 1]
-    return inwards and any(reader.op_type == "MatMul" and file.is_weight(reader.input[1]) for reader in links.readers.get(node.output[0], ()))
+    return inwards and any(
+        reader.op_type == "MatMul" and file.is_weight(reader.input[1]) for reader in links.readers.get(node.output[0], ())
+    )
 
 
 def _outer(file: OnnxFile, node: NodeProto) -> bool:

@@ -32,7 +32,8 @@ class Report:
     @property
     def counts(self) -> dict[str, int]:
         """How many layers are what, and why."""
-        return dict(sorted(Counter(f"{layer.precision} ({layer.reason})" if layer.reason else layer.precision for layer in self.layers).items()))
+        told = (f"{layer.precision} ({layer.reason})" if layer.reason else layer.precision for layer in self.layers)
+        return dict(sorted(Counter(told).items()))
 
     def layer(self, name: str) -> Layer:
         """By its node's name."""

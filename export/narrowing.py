@@ -45,7 +45,7 @@ class Narrowing:
 
 
 def narrow(folder: Path, wanted: Narrowing, probes: list[Probe]) -> dict[str, Report]:
-    """Every graph of a bundle that is being built; NAME.precision.json says what became of each layer. Raises ConfigError as the passes do."""
+    """Every graph of a bundle that is being built; NAME.precision.json says what became of each layer. Raises ConfigError."""
     reports: dict[str, Report] = {}
     room = folder / "narrower"
     room.mkdir()

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
-from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, DefaultWeightOnlyQuantizer
+from onnxruntime.capi import _pybind_state as kernels  # the public module around them turns on everybody's logging when it is imported
 
 from edge_vla.errors import ConfigError
 from export.layer_report import Layer, Report
-from export.onnx_file import PIECE, OnnxFile, require_finite
+from export.onnx_file import PIECE, Names, OnnxFile, require_finite
 from export.products import Product, products
 from export.weight_store import Store, rest, storing
 
 DOMAIN = "com.microsoft"
-BITS = (4, 8)
+KERNELS = {4: kernels.quantize_matmul_4bits, 8: kernels.quantize_matmul_8bits}
 BLOCKS = (16, 32, 64, 128, 256)
 # Products in int8. Without it 8 bits decode 50 times slower than float32, and 4 bits twice slower than with it.
 ACCURACY_LEVEL = 4
@@ -35,8 +35,8 @@ def quantise_weights(source: Path, out: Path, bits: int, block: int = 32) -> Rep
     A matrix that would not become smaller stays. Raises ConfigError for other numbers than 4 and 8 bits and blocks of 16 to 256, a graph
     without such products, weights that are not finite, a full disk.
     """
-    if bits not in BITS:
-        raise ConfigError(f"{bits} bits: want one of {', '.join(map(str, BITS))}")
+    if bits not in KERNELS:
+        raise ConfigError(f"{bits} bits: want one of {', '.join(map(str, KERNELS))}")
     if block not in BLOCKS:
         raise ConfigError(f"blocks of {block}: want one of {', '.join(map(str, BLOCKS))}")
     file = OnnxFile(source)
@@ -73,6 +73,7 @@ def _shrinks(file: OnnxFile, product: Product, bits: int, block: int) -> bool:
 def _write(file: OnnxFile, chosen: dict[str, Product], store: Store, bits: int, block: int) -> dict[str, float]:
     """The relative error of each chosen node's weight."""
     nodes: list[NodeProto] = []
+    names = Names(file)
     errors: dict[str, float] = {}
     stored: dict[tuple[str, int], tuple[list[str], float]] = {}
     for node in file.nodes:
@@ -82,29 +83,29 @@ def _write(file: OnnxFile, chosen: dict[str, Product], store: Store, bits: int, 
         product = chosen[node.name]
         key = (product.weight, product.axis)
         if key not in stored:
-            stored[key] = _store_blocks(file, product, store, bits, block)
-        names, errors[node.name] = stored[key]
+            put = [names.fresh(f"{product.weight}.{part}") for part in (f"w{bits}", "scale")]
+            stored[key] = put, _store_blocks(file, product, store, put, bits, block)
+        weight, errors[node.name] = stored[key]
         outputs, inputs = product.shape(file)
-        put = f"{product.output}.product" if product.bias else product.output
+        output = names.fresh(f"{product.output}.product") if product.bias else product.output
         nodes.append(
             helper.make_node(
-                "MatMulNBits", [product.data, *names], [put], node.name, domain=DOMAIN, K=inputs, N=outputs, bits=bits, block_size=block,
-                accuracy_level=ACCURACY_LEVEL,
+                "MatMulNBits", [product.data, *weight], [output], node.name, domain=DOMAIN, K=inputs, N=outputs, bits=bits,
+                block_size=block, accuracy_level=ACCURACY_LEVEL,
             )
         )  # fmt: skip
         if product.bias:
-            nodes.append(helper.make_node("Add", [put, product.bias], [product.output], f"{node.name}.bias"))
+            nodes.append(helper.make_node("Add", [output, product.bias], [product.output], names.fresh(f"{node.name}.bias")))
     rest(file, nodes, store, DOMAIN)
     return errors
 
 
-def _store_blocks(file: OnnxFile, product: Product, store: Store, bits: int, block: int) -> tuple[list[str], float]:
-    """Names of the packed weight and its scales, and its relative error, root of the sums of squares."""
+def _store_blocks(file: OnnxFile, product: Product, store: Store, put: list[str], bits: int, block: int) -> float:
+    """Fill two new tensors, levels and scales; their relative error, root of the sums of squares."""
     outputs, inputs = product.shape(file)
     count = -(-inputs // block)
-    name = f"{product.weight}.{product.axis}.w{bits}"
-    packed = store.add(name, TensorProto.UINT8, (outputs, count, block * bits // 8))
-    scales = store.add(f"{name}.scale", TensorProto.FLOAT, (outputs, count))
+    packed = store.add(put[0], TensorProto.UINT8, (outputs, count, block * bits // 8))
+    scales = store.add(put[1], TensorProto.FLOAT, (outputs, count))
     lost = total = 0.0
     for piece in _outputs(file, product):
         levels, steps = in_blocks(piece, bits, block)
@@ -112,7 +113,7 @@ def _store_blocks(file: OnnxFile, product: Product, store: Store, bits: int, blo
         scales.put(steps)
         lost += float(np.square(values_of(levels, steps, bits, inputs) - piece, dtype=np.float64).sum())
         total += float(np.square(piece, dtype=np.float64).sum())
-    return [name, f"{name}.scale"], math.sqrt(lost / total) if total else 0.0
+    return math.sqrt(lost / total) if total else 0.0
 
 
 def _outputs(file: OnnxFile, product: Product) -> Iterator[np.ndarray]:
@@ -127,9 +128,17 @@ def _outputs(file: OnnxFile, product: Product) -> Iterator[np.ndarray]:
 
 
 def in_blocks(values: np.ndarray, bits: int, block: int) -> Blocks:
-    """(outputs, inputs) float32 -> levels (outputs, blocks, block * bits / 8) uint8, two to a byte at 4 bits, and scales (outputs, blocks)."""
-    config = DefaultWeightOnlyQuantConfig(block_size=block, is_symmetric=True, bits=bits)
-    levels, scales, _ = DefaultWeightOnlyQuantizer(config).qbits_block_quant(np.ascontiguousarray(values.T))
+    """(outputs, inputs) float32 -> levels (outputs, blocks, block * bits / 8) uint8 and scales (outputs, blocks).
+
+    At 4 bits two levels are in a byte, the first in its lower half.
+    """
+    outputs, inputs = values.shape
+    count = -(-inputs // block)
+    across = np.zeros((count * block, outputs), np.float32)
+    across[:inputs] = values.T
+    levels, scales = np.zeros((outputs, count, block * bits // 8), np.uint8), np.zeros((outputs, count), np.float32)
+    unused = np.zeros((outputs, count), np.uint8)  # zero points
+    KERNELS[bits](levels, across, scales, unused, block, outputs, inputs, True)  # noqa: FBT003 - symmetric; it takes no names
     return levels, scales
 
 
@@ -138,4 +147,4 @@ def values_of(levels: np.ndarray, scales: np.ndarray, bits: int, inputs: int) ->
     if bits == 4:
         levels = np.stack([levels & 15, levels >> 4], -1).reshape(*levels.shape[:2], -1)
     whole = (levels.astype(np.float32) - 2 ** (bits - 1)) * scales[..., None]
-    return whole.reshape(len(levels), -1)[:, :inputs]
+    return np.asarray(whole.reshape(len(levels), -1)[:, :inputs])

@@ -5,7 +5,7 @@ What passes over graphs take: standard control flow and local functions are refu
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, TypeProto, helper, numpy_helper
 
 from edge_vla.errors import ConfigError
+from export.operators import STANDARD
 
-PIECE = 2**22  # numbers that are looked at together
-FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
+PIECE = 2**20  # numbers that are looked at together
+OPSETS = range(13, 21)  # from the first with scales per channel to the last that TensorRT 10.3 takes
 Array = NDArray[Any]
 
 
@@ -43,7 +44,7 @@ class OnnxFile:
         graph = self.model.graph
         if not graph.node:
             raise ConfigError(f"{path}: a graph without nodes")
-        self._refuse_nesting()
+        self._refuse_other_kinds()
         self.tensors: dict[str, TensorProto] = {tensor.name: tensor for tensor in graph.initializer}
         self.beside = any(tensor.data_location == TensorProto.EXTERNAL for tensor in graph.initializer)
         for tensor in graph.initializer:
@@ -58,8 +59,8 @@ class OnnxFile:
         return list(self.model.graph.node)
 
     @cached_property
-    def types(self) -> dict[str, int]:
-        """The element type of every value, weights included. Raises ConfigError for a value whose type nothing tells."""
+    def _told(self) -> dict[str, TypeProto.Tensor]:
+        """What ONNX infers of each value that is no weight."""
         bare = ModelProto()
         bare.CopyFrom(self.model)
         for name in self.tensors:
@@ -67,14 +68,24 @@ class OnnxFile:
         for put, name in self.halves.items():
             bare.graph.node.insert(0, helper.make_node("Cast", [name], [put], to=TensorProto.FLOAT))
         graph = onnx.shape_inference.infer_shapes(bare).graph
-        known = {value.name: value.type.tensor_type.elem_type for value in (*graph.value_info, *graph.input, *graph.output)}
+        return {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.input, *graph.output)}
+
+    @cached_property
+    def types(self) -> dict[str, int]:
+        """The element type of every value, weights included. Raises ConfigError for a value whose type nothing tells."""
+        known = {name: told.elem_type for name, told in self._told.items()}
         known |= {name: tensor.data_type for name, tensor in self.tensors.items()}
         known |= dict.fromkeys(self.halves, TensorProto.FLOAT)
         for node in self.nodes:
             for output in node.output:
                 if output and not known.get(output):
-                    raise ConfigError(f"{self.path}: nothing tells the type of {output!r}, made by {node.domain or 'ONNX'}'s {node.op_type}")
+                    raise ConfigError(f"{self.path}: nothing tells the type of {output!r}, made by a {node.domain} {node.op_type}")
         return known
+
+    def axes(self, name: str) -> int | None:
+        """How many a value that is no weight has; None where nothing tells."""
+        told = self._told.get(name)
+        return len(told.shape.dim) if told is not None and told.HasField("shape") else None
 
     def is_weight(self, name: str) -> bool:
         return name in self.tensors or name in self.halves
@@ -109,14 +120,18 @@ class OnnxFile:
         graph = model.graph
         del graph.node[:], graph.output[:], graph.value_info[:]
         used = {name for node in nodes for name in node.input} | set(outputs)
-        casts = [
-            helper.make_node("Cast", [name], [put], f"{put}.widen", to=TensorProto.FLOAT) for put, name in self.halves.items() if put in used
-        ]
+        casts = self.widenings(used)
         used |= {name for node in casts for name in node.input}
         graph.initializer.extend(tensor for name, tensor in self.tensors.items() if name in used)
         graph.node.extend([*casts, *nodes])
         graph.output.extend(helper.make_empty_tensor_value_info(name) for name in outputs)
         return model
+
+    def widenings(self, names: Collection[str]) -> list[NodeProto]:
+        """The Casts behind weights that are stored as float16, of those among `names`."""
+        return [
+            helper.make_node("Cast", [of], [put], f"{put}.widen", to=TensorProto.FLOAT) for put, of in self.halves.items() if put in names
+        ]
 
     def _header(self, name: str) -> TensorProto:
         """Type and shape, and the values of what is small enough to be a shape itself."""
@@ -127,7 +142,10 @@ class OnnxFile:
         header.external_data.add(key="location", value="none")
         return header
 
-    def _refuse_nesting(self) -> None:
+    def _refuse_other_kinds(self) -> None:
+        opset = next((entry.version for entry in self.model.opset_import if entry.domain in STANDARD), None)
+        if opset not in OPSETS:
+            raise ConfigError(f"{self.path}: opset {opset}; want {OPSETS[0]} to {OPSETS[-1]}")
         if self.model.functions:
             raise ConfigError(f"{self.path}: local function {self.model.functions[0].name}; want a graph of operators alone")
         for node in self.model.graph.node:
@@ -172,6 +190,22 @@ class OnnxFile:
                 halves[node.output[0]] = node.input[0]
                 self.model.graph.node.remove(node)
         return halves
+
+
+class Names:
+    """Names for what a pass adds to a graph."""
+
+    def __init__(self, file: OnnxFile) -> None:
+        graph = file.model.graph
+        self._taken = {value.name for value in (*graph.input, *graph.output)} | set(file.tensors) | set(file.halves)
+        self._taken |= {name for node in graph.node for name in (node.name, *node.input, *node.output)}
+
+    def fresh(self, name: str) -> str:
+        """`name`, or what is nearest to it that nothing is called yet; the same for the same calls before."""
+        while name in self._taken:
+            name = f"{name}_"
+        self._taken.add(name)
+        return name
 
 
 def _name(nodes: Any) -> None:

@@ -79,7 +79,7 @@ def predict(subject: Subject, load: Workload, precision: Precision | None, board
         found = plan_bundle(subject.bundle, load, board.workspace_bytes)
         name, engine, memory, works, notes = found.precision, found.engine, found.footprint, found.stages, found.notes
     elif subject.model is not None and precision is not None:
-        memory = footprint(subject.model, load, precision, board.workspace_bytes)
+        memory = footprint(subject.model, load, precision, board.workspace_bytes, subject.checkpoint_bytes)
         name, engine, works, notes = precision.name, precision.engine, stages(subject.model, load, precision), ()
     else:
         raise ConfigError(f"{subject.name}: a model is planned at a precision")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from export.bundle_plan import image_tokens as tokens_of_picture
 from export.devices import GIB
 from export.roofline import REACHED_BANDWIDTH, REACHED_COMPUTE, Time, look_s
 
@@ -45,7 +46,7 @@ def conditions(plan: Plan) -> str:
 def image_tokens(plan: Plan) -> int:
     """Of all pictures of a look."""
     if plan.subject.bundle is not None:
-        return plan.subject.bundle.manifest.language.image_tokens
+        return tokens_of_picture(plan.subject.bundle.manifest)
     model = plan.load.fitted(plan.subject.model) if plan.subject.model else None
     return model.image_tokens * plan.load.looks(model) if model else 0
 

@@ -4,8 +4,8 @@
     report = quantise_qdq(source, out, ends)
 
 Everything is symmetric, zero point 0: weights per output, activations per tensor. Products of two activations stay float32.
-Own code, because onnxruntime's quantiser loads all weights at once and stores biases as int32, which TensorRT refuses, or leaves them
-float32, behind which onnxruntime itself no longer fuses a Gemm.
+Own code, because onnxruntime's quantiser loads all weights at once, and writes biases as int32, which TensorRT refuses, or so that
+onnxruntime itself no longer fuses them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from onnx import NodeProto, TensorProto, helper
 
 from edge_vla.errors import ConfigError, did_you_mean
 from export.layer_report import Layer, Report
-from export.onnx_file import OnnxFile
+from export.onnx_file import Names, OnnxFile
 from export.products import Product, products, require_known
 from export.weight_store import Store, rest, storing
 
@@ -47,6 +47,8 @@ def quantise_qdq(
     if blocks is not None:
         require_known(file, set(blocks))
         left |= {name: "not chosen" for name in found if name not in set(blocks)}
+    elif not found:
+        raise ConfigError(f"{source}: no product by a weight that could be int8")
     chosen = {name: product for name, product in found.items() if name not in left}
     scales = {name: scale(name, ranges) for product in chosen.values() for name in _measured(product)}
     left |= {name: "input is always 0" for name, product in chosen.items() if not all(scales[each] for each in _measured(product))}
@@ -85,12 +87,12 @@ class _Quantising:
     def __init__(self, file: OnnxFile, chosen: Mapping[str, Product], scales: Mapping[str, float]) -> None:
         self.file, self.chosen, self.scales = file, chosen, scales
         self.nodes: list[NodeProto] = []
+        self._names = Names(file)
         self.errors: dict[str, float] = {}  # of each chosen node's weight, relative
         self._convolved: dict[str, str] = {}  # what a fused convolution gives -> what its readers read
         self._weights: dict[tuple[str, int, bool], tuple[str, float]] = {}
 
     def write(self, store: Store) -> None:
-        outputs = {product.output for product in self.chosen.values() if product.node.op_type != "Conv"}
         for node in self.file.nodes:
             made = NodeProto()
             made.CopyFrom(node)
@@ -98,8 +100,6 @@ class _Quantising:
                 made.input[k] = self._convolved.get(name, name)
             if node.name in self.chosen:
                 self._product(store, self.chosen[node.name], made)
-            elif node.op_type == "Add" and (bias := self._bias(node, outputs)):
-                self.nodes.append(self._shifted(store, node.name, next(name for name in node.input if name != bias), bias, node.output[0]))
             else:
                 self.nodes.append(made)
         rest(self.file, self.nodes, store)
@@ -107,52 +107,42 @@ class _Quantising:
     def _product(self, store: Store, product: Product, made: NodeProto) -> None:
         made.input[0] = self._round(store, product.data, made.input[0], f"{product.name}.input")
         made.input[1], self.errors[product.name] = self._weight(store, product)
-        if product.node.op_type == "Conv":
-            self.nodes.append(made)
+        self.nodes.append(made)
+        if made.op_type == "Conv":
             self._convolved[product.output] = self._round(store, product.output, product.output, f"{product.name}.output")
-        elif not product.bias:
-            self.nodes.append(made)
-        else:
-            del made.input[2]
-            made.output[0] = f"{product.output}.product"
-            self.nodes.append(made)
-            self.nodes.append(self._shifted(store, f"{product.name}.bias", made.output[0], product.bias, product.output))
+        elif made.op_type == "MatMul" and self.file.axes(product.data) == 2:
+            made.op_type = "Gemm"  # a MatMul and the Add behind it become one float32 Gemm before ONNX Runtime looks for int8
+        elif product.bias:
+            del made.input[2]  # neither does it fuse a Gemm whose bias is float32, and TensorRT takes no other
+            made.output[0] = self._names.fresh(f"{product.output}.product")
+            self.nodes.append(
+                helper.make_node("Add", [made.output[0], product.bias], [product.output], self._names.fresh(f"{product.name}.bias"))
+            )
 
     def _round(self, store: Store, tensor: str, read: str, put: str) -> str:
         """Q and DQ for one reader: with one Q for several, ONNX Runtime runs them a hundred times slower."""
-        step, zero = f"{put}.scale", f"{put}.zero"
+        put = self._names.fresh(put)
+        step, zero, levels = (self._names.fresh(f"{put}.{part}") for part in ("scale", "zero", "int8"))
         store.put(step, np.array(self.scales[tensor], np.float32))
         store.put(zero, np.array(0, np.int8))
-        self.nodes.append(helper.make_node("QuantizeLinear", [read, step, zero], [f"{put}.int8"], f"{put}.quantise"))
-        self.nodes.append(helper.make_node("DequantizeLinear", [f"{put}.int8", step, zero], [put], f"{put}.dequantise"))
+        self.nodes.append(helper.make_node("QuantizeLinear", [read, step, zero], [levels], self._names.fresh(f"{put}.quantise")))
+        self.nodes.append(helper.make_node("DequantizeLinear", [levels, step, zero], [put], self._names.fresh(f"{put}.dequantise")))
         return put
 
     def _weight(self, store: Store, product: Product) -> tuple[str, float]:
         """The name of an int8 weight behind its DQ, and its relative error. One that several read is stored once."""
         key = (product.weight, product.axis, product.turned)
         if key not in self._weights:
-            put = f"{product.weight}.{len(self._weights)}"
+            put = self._names.fresh(f"{product.weight}.dequantised")
+            levels, step, zero = named = [self._names.fresh(f"{product.weight}.{part}") for part in ("int8", "scale", "zero")]
             steps = scales_of(self.file, product)
             axis = 1 - product.axis if product.turned else product.axis
-            error = _store_int8(store, self.file, product, steps, f"{put}.int8")
-            store.put(f"{put}.scale", steps)
-            store.put(f"{put}.zero", np.zeros(len(steps), np.int8))
-            named = [f"{put}.int8", f"{put}.scale", f"{put}.zero"]
-            self.nodes.append(helper.make_node("DequantizeLinear", named, [f"{put}.dequantised"], f"{put}.dequantise", axis=axis))
-            self._weights[key] = f"{put}.dequantised", error
+            error = _store_int8(store, self.file, product, steps, levels)
+            store.put(step, steps)
+            store.put(zero, np.zeros(len(steps), np.int8))
+            self.nodes.append(helper.make_node("DequantizeLinear", named, [put], self._names.fresh(f"{put}.by"), axis=axis))
+            self._weights[key] = put, error
         return self._weights[key]
-
-    def _bias(self, node: NodeProto, outputs: Collection[str]) -> str:
-        """The constant that an Add brings to a quantised product; "" for any other."""
-        for name, other in zip(node.input, reversed(node.input), strict=True):
-            if self.file.is_weight(name) and other in outputs:
-                return str(name)
-        return ""
-
-    def _shifted(self, store: Store, name: str, data: str, bias: str, put: str) -> NodeProto:
-        """data - (-bias): ONNX Runtime makes a product and an Add one float32 Gemm before it looks for int8, of a Sub it does not."""
-        store.put(f"{name}.negative", -self.file.values(bias).astype(np.float32))
-        return helper.make_node("Sub", [data, f"{name}.negative"], [put], name)
 
 
 def scales_of(file: OnnxFile, product: Product) -> np.ndarray:

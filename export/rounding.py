@@ -21,16 +21,14 @@ Feed = Mapping[str, NDArray[np.generic]]
 
 @dataclass(slots=True)
 class Span:
-    """What a value was over all feeds; `peak` is the largest magnitude that is no mask."""
+    """What a value was over all feeds."""
 
     low: float = np.inf
     high: float = -np.inf
-    peak: float = 0.0
 
     def widen(self, values: Array) -> None:
         if values.size:
             self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
-            self.peak = max(self.peak, float(np.abs(values, where=values > MASKED, out=np.zeros_like(values)).max()))
 
     @property
     def masked(self) -> bool:
@@ -100,20 +98,21 @@ class Reference:
                 self.spans[name].widen(np.asarray(values))
 
     def errors(self, model: ModelProto) -> dict[str, float]:
-        """Of each value the largest difference over its largest magnitude; inf where the other run has no number.
+        """Of each value the largest difference over the largest magnitude of its feed; inf where the other run has no number.
 
-        `model` gives the same values in the same order. A masked number has no error as long as it still masks.
+        `model` gives the same values. A masked number has no error as long as it still masks.
         """
         other = Run(self.file, model, self.threads)
-        strayed = dict.fromkeys(self.values, 0.0)
+        found = dict.fromkeys(self.values, 0.0)
         for feed in self.feeds:
             want, got = self._run(feed), other(feed)
             for name in self.values:
-                strayed[name] = max(strayed[name], _strayed(want[name], np.asarray(got[name], np.float32)))
-        return {name: error / peak if (peak := self.spans[name].peak) else error for name, error in strayed.items()}
+                found[name] = max(found[name], relative(want[name], np.asarray(got[name], np.float32)))
+        return found
 
 
-def _strayed(want: Array, got: Array) -> float:
+def relative(want: Array, got: Array) -> float:
+    """The largest difference over the largest magnitude of what is wanted, masks aside; the difference itself where that is 0."""
     if not want.size:
         return 0.0
     masked = want <= MASKED
@@ -121,7 +120,10 @@ def _strayed(want: Array, got: Array) -> float:
         return np.inf
     with np.errstate(invalid="ignore"):
         difference = np.abs(got - want, where=~masked, out=np.zeros_like(want))
-    return float(np.inf if np.isnan(difference).any() else difference.max())
+    if np.isnan(difference).any():
+        return np.inf
+    peak = float(np.abs(want, where=~masked, out=np.zeros_like(want)).max())
+    return float(difference.max()) / peak if peak else float(difference.max())
 
 
 def gains(file: OnnxFile, errors: Mapping[str, float]) -> Iterator[tuple[float, str]]:

@@ -42,6 +42,7 @@ class Order:
     kv: str
     cuda_graphs: bool
     timing: Path | None
+    force: bool
 
 
 def arguments() -> Arguments:
@@ -64,7 +65,7 @@ def arguments() -> Arguments:
     cli.add_argument("--no-cuda-graphs", action="store_true", help="never replay a pass as one captured CUDA graph")
     cli.add_argument("--plan-check", action="store_true", help="only the gate and the prediction: builds nothing, needs no TensorRT")
     cli.add_argument("--device", help=f"predict for another board than this machine: {', '.join(d.name for d in DEVICES)}")
-    cli.add_argument("--force", action="store_true", help="build although it is predicted not to fit")
+    cli.add_argument("--force", action="store_true", help="build what is predicted not to fit, keep plans that differ from their model")
     return cli
 
 
@@ -77,13 +78,15 @@ def order_of(args: Any) -> Order:
     out: Path = args.out or args.bundle.resolve().with_name(f"{args.bundle.resolve().name}-tensorrt")
     if out.exists() and (out.resolve() == args.bundle.resolve() or not (out / MANIFEST).is_file()):
         raise ConfigError(f"out {out}: want a new folder, or another bundle's, which is replaced")
+    if "prefix" in m.graphs:
+        raise ConfigError(f"bundle {args.bundle} reads a picture in a graph of its own, for ONNX Runtime; export it with --portable")
     lengths = lengths_of(source, args.max_prefill, args.max_past, args.frames)
     allowed = caches(m.graphs["lm_step"])
     kv = args.kv or allowed[0]
     if kv not in allowed:
         raise ConfigError(f"kv {kv!r}: the step of {args.bundle} takes {' or '.join(allowed)}")
     profiles = profiles_of(m, lengths, kv, one=args.refit or args.strip_plan)
-    return Order(source, out, lengths, profiles, kv, not args.no_cuda_graphs, args.timing_cache)
+    return Order(source, out, lengths, profiles, kv, not args.no_cuda_graphs, args.timing_cache, args.force)
 
 
 def require_gate(source: Bundle, targets: Sequence[str], console: Console) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from edge_vla.backends.answers import KEPT, compare
 from edge_vla.backends.backbone_manifest import BackboneManifest
@@ -98,6 +97,8 @@ class _Onnx:
     """Graphs as files, keys and values among their outputs."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
+        import onnxruntime as ort  # only here: a device that runs plans may not have it
+
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         files = {name: str(bundle.path(graph.file)) for name, graph in bundle.manifest.graphs.items()}
@@ -123,6 +124,9 @@ class _Anything:
         if probe.case != LATER:
             self._graphs.begin()
         fed = {name: value for name, value in probe.inputs.items() if name not in {*CACHE, "slots"}}
+        if "slots" in probe.inputs:  # of a graph with caches of a fixed length, whose empty slots are the runtime's to hide
+            mask, new = probe.inputs["mask"], len(probe.inputs["slots"])
+            fed["mask"] = np.concatenate([mask[..., : self._graphs.past], mask[..., -new:]], -1)
         return {name: value.copy() for name, value in self._graphs.step(fed).items()}
 
     def close(self) -> None:

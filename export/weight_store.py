@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import BinaryIO
@@ -17,25 +18,44 @@ from export.onnx_file import Array, OnnxFile, pieces, require_finite
 
 INSIDE_BYTES = 2**26  # a graph with more weights has them beside it: a runtime maps those, and copies what is inside
 SMALL_BYTES = 2**10  # up to here a tensor stays in the graph: shapes and scalars, which parsers want to see
-ALIGNMENT = 4096  # of a weight beside the graph: a page
+PAGE, LINE = 4096, 64  # where a weight beside the graph begins: a large one on a page
 
 
 class Slot:
     """The place of one tensor, filled from its start."""
 
-    def __init__(self, header: TensorProto, file: BinaryIO, place: int) -> None:
-        self.header, self.place, self._file = header, place, file
+    def __init__(self, header: TensorProto, file: BinaryIO, end: int) -> None:
+        """A small tensor has memory of its own; a large one begins behind `end` in `file`."""
+        self.header = header
         self.dtype = np.dtype(helper.tensor_dtype_to_np_dtype(header.data_type))
         self.nbytes = prod(header.dims) * self.dtype.itemsize
         self.filled = 0
+        self.small = self.nbytes <= SMALL_BYTES
+        step = PAGE if self.nbytes > PAGE * LINE else LINE
+        self._file: BinaryIO = BytesIO() if self.small else file
+        self._place = 0 if self.small else -(-end // step) * step
+        self.end = end if self.small else self._place + self.nbytes
 
     def put(self, values: Array) -> None:
         """The next numbers in the order of the axes."""
         if values.dtype != self.dtype:
             raise TypeError(f"{self.header.name} is {self.dtype}, got {values.dtype}")
-        self._file.seek(self.place + self.filled)
+        self._file.seek(self._place + self.filled)
         self._file.write(np.ascontiguousarray(values).data)
         self.filled += values.nbytes
+
+    def settle(self, location: str) -> TensorProto:
+        """The tensor for the graph: with its values, or in the file `location` beside it, where one is named and it is not small."""
+        if self.filled != self.nbytes:
+            raise ValueError(f"{self.header.name}: {self.filled} of {self.nbytes} bytes were written")
+        if self.small or not location:
+            self._file.seek(self._place)
+            self.header.raw_data = self._file.read(self.nbytes)
+            return self.header
+        self.header.data_location = TensorProto.EXTERNAL
+        for key, value in (("location", location), ("offset", self._place), ("length", self.nbytes)):
+            self.header.external_data.add(key=key, value=str(value))
+        return self.header
 
 
 class Store:
@@ -54,9 +74,8 @@ class Store:
 
     def add(self, name: str, kind: int, shape: tuple[int, ...]) -> Slot:
         """A place for a tensor of an ONNX element type."""
-        place = -(-self._end // ALIGNMENT) * ALIGNMENT
-        slot = Slot(TensorProto(name=name, dims=shape, data_type=kind), self._file, place)
-        self._end = place + slot.nbytes
+        slot = Slot(TensorProto(name=name, dims=shape, data_type=kind), self._file, self._end)
+        self._end = slot.end
         self._slots.append(slot)
         return slot
 
@@ -74,17 +93,15 @@ class Store:
             with np.errstate(over="ignore"):
                 narrow = piece.astype(slot.dtype, copy=False)
             if slot.dtype != piece.dtype and not np.isfinite(narrow).all():
-                raise ConfigError(f"weight {name} reaches {float(np.abs(piece).max()):.6g}, {slot.dtype} ends at {np.finfo(slot.dtype).max:.6g}")
+                most = np.finfo(slot.dtype).max
+                raise ConfigError(f"weight {name} reaches {float(np.abs(piece).max()):.6g}, {slot.dtype} ends at {most:.6g}")
             slot.put(narrow)
 
     def finish(self, model: ModelProto) -> None:
         """Write the graph, with the weights as its initialisers, and give both files their names."""
         beside = self.out.with_name(f"{self.out.name}.data")
-        outside = self._beside or self.nbytes > INSIDE_BYTES
-        for slot in self._slots:
-            if slot.filled != slot.nbytes:
-                raise ValueError(f"{slot.header.name}: {slot.filled} of {slot.nbytes} bytes were written")
-            model.graph.initializer.append(self._settled(slot, beside.name if outside and slot.nbytes > SMALL_BYTES else None))
+        outside = bool(self._end) and (self._beside or self.nbytes > INSIDE_BYTES)
+        model.graph.initializer.extend(slot.settle(beside.name if outside else "") for slot in self._slots)
         self._graph_part.write_bytes(model.SerializeToString(deterministic=True))
         self._file.flush()
         for part in (self._graph_part, self._data_part):
@@ -99,16 +116,6 @@ class Store:
 
     def close(self) -> None:
         self._file.close()
-
-    def _settled(self, slot: Slot, location: str | None) -> TensorProto:
-        if location is None:
-            self._file.seek(slot.place)
-            slot.header.raw_data = self._file.read(slot.nbytes)
-            return slot.header
-        slot.header.data_location = TensorProto.EXTERNAL
-        for key, value in (("location", location), ("offset", slot.place), ("length", slot.nbytes)):
-            slot.header.external_data.add(key=key, value=str(value))
-        return slot.header
 
 
 @contextmanager
@@ -144,7 +151,7 @@ def rest(file: OnnxFile, nodes: list[NodeProto], store: Store, *domains: str) ->
     used = outputs | {name for node in nodes for name in node.input}
     nodes = [node for node in nodes if node.op_type != "Transpose" or node.output[0] in used]
     used = outputs | {name for node in nodes for name in node.input}
-    casts = [helper.make_node("Cast", [name], [put], f"{put}.widen", to=TensorProto.FLOAT) for put, name in file.halves.items() if put in used]
+    casts = file.widenings(used)
     used |= {name for node in casts for name in node.input}
     for name in file.tensors:
         if name in used:

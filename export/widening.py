@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
 HALVES = (torch.bfloat16, torch.float16)
-AT_ONCE = 2**24  # numbers of a weight that are widened at once in a matrix product: a vocabulary of 257 000 would take 2 GB
+AT_ONCE = 2**20  # numbers of a weight that are widened at once in a matrix product: what a core keeps near, and never a whole vocabulary
 aten = torch.ops.aten
 CHECKING = (nn.RNNBase, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # compare types before anybody can widen; they are small, and widened as wholes
 GATHERS = (aten.embedding.default, aten.index.Tensor, aten.index_select.default, aten.gather.default)

@@ -11,12 +11,17 @@ from edge_vla.grammars import GRAMMARS
 from edge_vla.pictures import Preparation
 
 Tensors = dict[str, tuple[Axis, ...]]
+CLASSES = "MobileVLAClassificationDecoder"
 
 
 def contradiction(m: BackboneManifest) -> str:
     """The first place where the manifest contradicts itself, with what would be right; "" for none."""
     own = _policy(m) if isinstance(m, PolicyManifest) else _speaker(m) if isinstance(m, SpeakerManifest) else ()
-    return next(chain(_sequence(m), _picture(m), _decoder(m), own, disagreement(m, wanted(m))), "")
+    return next(chain(_sequence(m), _picture(m), _decoder(m), own, _graphs(m)), "")
+
+
+def _graphs(m: BackboneManifest) -> Iterator[str]:
+    yield from disagreement(m, wanted(m))  # once the rest is right: their sizes are counted from it
 
 
 def wanted(m: BackboneManifest) -> Wanted:
@@ -51,7 +56,9 @@ def _head(m: PolicyManifest) -> dict[tuple[str, str], Tensors]:
     outputs: Tensors = {"actions": ("float32", 1, p.chunk, p.action_dim)}
     if p.scaling.gripper:
         outputs = {"arm": ("float32", 1, p.chunk, p.action_dim - 1), "gripper": ("float32", 1, p.chunk, 1)}
-    return {("head", "inputs"): {"tokens": ("float32", 1, "?", read, "decoder.hidden")}, ("head", "outputs"): outputs}
+    told = next((t.shape for t in m.graphs["head"].inputs if len(t.shape) == 4), None) if "head" in m.graphs else None
+    frames: Axis = 1 if p.window == 1 and told is not None and told[1] == 1 else "?"  # a window of one frame may be fixed
+    return {("head", "inputs"): {"tokens": ("float32", 1, frames, read, "decoder.hidden")}, ("head", "outputs"): outputs}
 
 
 def _sequence(m: BackboneManifest) -> Iterator[str]:
@@ -135,13 +142,7 @@ def _policy(m: PolicyManifest) -> Iterator[str]:
     p = m.policy
     if m.instruction.count("{text}") != 1:
         yield f"instruction: want {{text}} once, got {m.instruction!r}"
-    for axis, dimension in p.motion.items():
-        if not 0 <= dimension < p.action_dim - int(p.scaling.gripper):
-            yield f"policy.motion.{axis}: want a dimension in 0..{p.action_dim - int(p.scaling.gripper) - 1}, got {dimension}"
-    if len(set(p.motion.values())) < len(p.motion):
-        yield f"policy.motion: want a dimension of its own for each of {', '.join(AXES)}, got {p.motion}"
-    if p.motion and p.scaling.tool_frame:
-        yield f"policy.motion: want none with policy.scaling.tool_frame, which is an arm's, got {p.motion}"
+    yield from _motion(m)
     yield from _discrete(m)
     if (p.action_space == "continuous") is not (m.act is not None):
         yield f"act: want a file exactly for continuous actions, got {m.act} for {p.action_space}"
@@ -155,6 +156,19 @@ def _policy(m: PolicyManifest) -> Iterator[str]:
             yield f"policy.scaling.{name}: want 1 or {p.action_dim - int(p.scaling.gripper)} numbers, got {len(numbers)}"
     if p.scaling.bounds is not None and not p.scaling.bounds[0] < p.scaling.bounds[1]:
         yield f"policy.scaling.bounds: want the first below the second, got {p.scaling.bounds}"
+
+
+def _motion(m: PolicyManifest) -> Iterator[str]:
+    p = m.policy
+    for axis, dimension in p.motion.items():
+        if not 0 <= dimension < p.action_dim - int(p.scaling.gripper):
+            yield f"policy.motion.{axis}: want a dimension in 0..{p.action_dim - int(p.scaling.gripper) - 1}, got {dimension}"
+    if len(set(p.motion.values())) < len(p.motion):
+        yield f"policy.motion: want a dimension of its own for each of {', '.join(AXES)}, got {p.motion}"
+    if p.motion and p.head == CLASSES:
+        yield f"policy.motion: want none for {CLASSES}, whose numbers are classes and no speeds, got {p.motion}"
+    if p.motion and p.scaling.tool_frame:
+        yield f"policy.motion: want none with policy.scaling.tool_frame, which is an arm's, got {p.motion}"
 
 
 def _discrete(m: PolicyManifest) -> Iterator[str]:

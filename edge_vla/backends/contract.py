@@ -17,6 +17,7 @@ _MARK = "{thing}"
 
 # What the host feeds and reads. An axis is a number, "?" (dynamic), "vocabulary" (any size), or the manifest's field that says its size.
 _CACHE = ("float32", "language.layers", "language.kv_heads", "?", "language.head_dim")
+_IMAGE = ("float32", "language.layers", "language.kv_heads", "language.image_tokens", "language.head_dim")
 _FREE = "free_distance"
 _TENSORS: dict[tuple[str, str], dict[str, tuple[Axis, ...]]] = {
     ("vision", "inputs"): {"image": ("float32", 1, 3, "preprocess.height", "preprocess.width")},
@@ -24,6 +25,8 @@ _TENSORS: dict[tuple[str, str], dict[str, tuple[Axis, ...]]] = {
         "tokens": ("float32", 1, "language.image_tokens", "language.hidden"),
         _FREE: ("float32", 1, "free_distance_columns"),
     },
+    ("prefix", "inputs"): {"tokens": ("float32", 1, "language.image_tokens", "language.hidden")},
+    ("prefix", "outputs"): {"keys": _IMAGE, "values": _IMAGE},
     ("lm_step", "inputs"): {
         "embeddings": ("float32", 1, "?", "language.hidden"), "positions": ("int64", 1, "?"), "mask": ("float32", 1, 1, "?", "?"),
         "past_keys": _CACHE, "past_values": _CACHE,
@@ -44,7 +47,8 @@ def question(template: str, *, article: bool = False) -> re.Pattern[str]:
 
 def _graphs(m: FinderManifest) -> Iterator[str]:
     free = "" if m.free_distance_columns else _FREE
-    wanted = {key: {name: axes for name, axes in tensors.items() if name != free} for key, tensors in _TENSORS.items()}
+    graphs = {key: tensors for key, tensors in _TENSORS.items() if key[0] != "prefix" or "prefix" in m.graphs}  # it only saves time
+    wanted = {key: {name: axes for name, axes in tensors.items() if name != free} for key, tensors in graphs.items()}
     note = f" with free_distance_columns = {m.free_distance_columns}"
     yield from disagreement(m, wanted, {("vision", "outputs"): note})
 

@@ -108,18 +108,22 @@ class FinderEngine:
 
 
 class _Conversation:
-    """One frame and one prompt."""
+    """One frame and one prompt. The image sees itself, the prompt sees everything: PaliGemma's prefix."""
 
     def __init__(self, engine: FinderEngine, image_tokens: Array) -> None:
         self._engine, self._tokens = engine, image_tokens
-        engine.graphs.begin()
 
     def prefill(self, ids: list[int]) -> Array:
-        """Image and prompt in one step. The image sees itself, the prompt sees everything: PaliGemma's prefix."""
+        """What is said first. A graph that reads the image alone leaves a few rows to read behind it; else all are read in one step."""
+        graphs, rows = self._engine.graphs, self._engine._rows[ids][None]
         image, text = self._tokens.shape[1], len(ids)
+        if "prefix" in self._engine.manifest.graphs:
+            graphs.begin(graphs.run("prefix", {"tokens": self._tokens}))
+            return self._run(rows, np.zeros((1, 1, text, image + text), np.float32))
+        graphs.begin()
         mask = np.zeros((1, 1, image + text, image + text), np.float32)
         mask[..., :image, image:] = -1e9
-        return self._run(np.concatenate([self._tokens, self._engine._rows[ids][None]], 1), mask)
+        return self._run(np.concatenate([self._tokens, rows], 1), mask)
 
     def feed(self, row: int) -> Array:
         """One more row; it sees all before it."""

@@ -25,15 +25,15 @@ class Graphs(Protocol):
 
     @property
     def past(self) -> int:
-        """Positions that `step` has read since `begin`."""
+        """Positions that `step` has read since `begin`, and those that it began behind."""
         ...
 
     def run(self, name: str, feed: Feed) -> dict[str, Array]:
         """One pass of a graph that remembers nothing. Raises EngineError when it fails or answers with nan or inf."""
         ...
 
-    def begin(self) -> None:
-        """Forget what `step` has read."""
+    def begin(self, behind: Feed | None = None) -> None:
+        """Forget what `step` has read; go on behind the keys and values (layers, kv_heads, P, width) of another graph."""
         ...
 
     def step(self, feed: Feed) -> dict[str, Array]:

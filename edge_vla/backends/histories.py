@@ -104,7 +104,7 @@ class Strung(_Windowed):
     """Histories `pre` and `video`: one pass of the language model over all frames of the window."""
 
     def read(self, pictures: Array) -> Array:
-        self._window.append(np.array(pictures[0], np.float32))
+        self._window.append(pictures[0])
         return self._head(self._tokens(np.stack(self._window), self._sequence(len(self._window))))
 
 
@@ -115,11 +115,10 @@ class Spelled:
         self._parts, told = parts, parts.m.sequence
         self._bins = ActionBins(bins.first_row + bins.count + TOKEN_OFFSET, 0, bins.count, bins.low, bins.high)
         self._rows = np.concatenate([np.arange(first, end) for first, end in parts.m.decoder.rows or []])
-        marked = [told.mark, *ids] if told.mark is not None and told.mark not in ids else ids  # as RoboVLMs does, in this space only
         recipe = Recipe(
             bos=True, eos=False, image_tokens=told.image_tokens, action_space=ActionSpace.DISCRETE, image_brackets=told.brackets is not None
         )
-        self._sequence = stencil(parts.words, told, marked, recipe)
+        self._sequence = stencil(parts.words, told, ids, recipe)
 
     def forget(self) -> None:
         """There is nothing to forget."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 LOC_BINS = 1024  # of a reply's <locNNNN>: PaliGemma's; a vocabulary may have fewer, evenly spread
 SCHEMA_VERSION = 1
 Row = Annotated[int, Field(ge=0)]  # of the vocabulary; contract.py knows where that ends
-GraphName = Literal["vision", "lm_step", "head"]
+GraphName = Literal["vision", "prefix", "lm_step", "head"]
 
 
 class Strict(BaseModel):
@@ -132,7 +132,7 @@ class Verified(Strict):
 
     peer: str  # what made the numbers it was compared with
     runtime: str  # what ran the bundle
-    graphs: dict[str, float]  # worst of each tensor: the largest difference, or where `relative` the root mean square of it over the tensor's own
+    graphs: dict[str, float]  # worst of each tensor: the largest difference, or where `relative` its root mean square over the tensor's
     allowed: float
     relative: bool
     answers: int  # asked of the whole engine

@@ -96,6 +96,8 @@ def _agree(bundle: Bundle, profiles: list[dict[str, Span]], graph: Graph, engine
         if found != want:
             got, said = (", ".join(told.values()) or "none" for told in (found, want))
             raise ConfigError(f"engine {bundle.folder}: {graph.file} has the {kind}s {got}; its manifest says {said}")
+    if on_host := [name for name in names if engine.get_tensor_location(name) != trt.TensorLocation.DEVICE]:
+        raise ConfigError(f"engine {bundle.folder}: {graph.file} wants {', '.join(on_host)} in the host's memory: sizes hang on them")
     count = int(engine.num_optimization_profiles)
     if count != len(profiles):
         raise ConfigError(f"engine {bundle.folder}: {graph.file} has {count} profiles; its manifest says {len(profiles)}")

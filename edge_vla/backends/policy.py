@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_vla.action_scaling import ActionScaling
 from edge_vla.backends.backbone_manifest import Scaling
@@ -77,10 +78,11 @@ class PolicyEngine:
         chunk = Chunk(tuple(Twist(*row) for row in rows), p.period_s, p.execute)
         return Reply("", 1.0, chunk=chunk, latency_s=self.laps.finish("reply"))
 
-    def actions(self, frame: Frame, instruction: str) -> Array:
+    def actions(self, frame: Frame, instruction: str) -> NDArray[np.float64]:
         """(C, A) in robot units, the gripper of an arm 1 where open and -1 where shut, in its tool's frame if labels are."""
         said = self.says(frame, instruction)
-        actions = np.asarray(self._scaling.decode(said), np.float32)
+        with np.errstate(over="ignore"):
+            actions: NDArray[np.float64] = self._scaling.decode(said.astype(np.float64))
         p = self.manifest.policy
         if p.scaling.gripper:
             middle = 0.0 if p.gripper_logits or p.bins is not None else 0.5
@@ -95,7 +97,7 @@ class PolicyEngine:
         following = self._following(frame, instruction)
         image = prepare(frame.rgb, self._picture)[None]
         self.laps.lap("preprocess")
-        pictures = self.graphs.run("vision", {"image": image})["tokens"]
+        pictures = np.array(self.graphs.run("vision", {"image": image})["tokens"], np.float32)
         self.laps.lap("vision")
         said = following.read(pictures)
         self._seen_ns = frame.t_capture_ns

@@ -43,9 +43,13 @@ class Region:
             bins = self._of[f"{kind}_decoder.fc2.bias"].size
             wanted |= {
                 f"{kind}_encoder.weight": (hidden, 2 * waves[f"{kind}_features"][1]), f"{kind}_encoder.bias": (hidden,),
-                f"{kind}_decoder.fc1.weight": (inner, hidden), f"{kind}_decoder.fc2.weight": (bins, inner),
+                f"{kind}_decoder.fc1.weight": (inner, hidden), f"{kind}_decoder.fc1.bias": (inner,),
+                f"{kind}_decoder.fc2.weight": (bins, inner), f"{kind}_decoder.fc2.bias": (bins,),
             }  # fmt: skip
-        return [f"{name}: want {shape}, got {self._of[name].shape}" for name, shape in wanted.items() if self._of[name].shape != shape]
+        why = [f"{name}: want {shape}, got {self._of[name].shape}" for name, shape in wanted.items() if self._of[name].shape != shape]
+        if self._of["size_decoder.fc2.bias"].size % 2:
+            why.append(f"size_decoder.fc2.bias: want as many bins of widths as of heights, got {self._of['size_decoder.fc2.bias'].size}")
+        return why + [f"{name}: want finite numbers" for name, values in self._of.items() if not np.isfinite(values).all()]
 
     def encode_coordinate(self, value: float) -> Array:
         """(d,) of an x or y."""

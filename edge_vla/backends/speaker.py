@@ -115,14 +115,16 @@ class SpeakerEngine:
         """Its likeliest words, and the geometric mean of the probabilities of them and of the end. Raises ConfigError, EngineError."""
         if not self.says_words:
             rows = f"{self.manifest.decoder.logits} of {self.manifest.decoder.vocabulary} rows"
-            raise ConfigError(f"engine {self.manifest.name!r} has {rows} in its head: it cannot answer {question!r} in words; export it with all")
+            raise ConfigError(
+                f"engine {self.manifest.name!r} has {rows} in its head: it cannot answer {question!r} in words; export it with all"
+            )
         walk = self._read(self._asked(question.strip()), self._see(frame))
         said: list[int] = []
         surprise, count = 0.0, 0
         while True:
             logits = walk.told["logits"][0]
             row = int(logits.argmax())
-            surprise, count = surprise - float(_logs(logits)[row]), count + 1
+            surprise, count = surprise - float(_logs(logits, np.array([row]))[0]), count + 1
             if row in self.manifest.ends:
                 break
             said.append(row)
@@ -176,7 +178,7 @@ class SpeakerEngine:
         walk = self._read(self._asked(asked.text), pictures)
         while True:
             rows = self._allowed(telling)
-            row = telling.take(_logs(walk.told["logits"][0])[self._where(rows)].tolist())
+            row = telling.take(_logs(walk.told["logits"][0], self._where(rows)).tolist())
             decoding = decoding.take(row)
             if telling.over or settled(decoding.state):
                 return self._finished(telling)
@@ -227,8 +229,8 @@ def settled(state: State) -> bool:
     return True
 
 
-def _logs(logits: Array) -> NDArray[np.float64]:
-    """Natural logarithms of the rows' probabilities."""
-    wide = logits.astype(np.float64)
-    wide -= wide.max()
-    return np.asarray(wide - math.log(float(np.exp(wide).sum())), np.float64)
+def _logs(logits: Array, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Natural logarithms of the probabilities of some rows, among all."""
+    top = logits.max()
+    total = float(np.exp(logits - top).sum(dtype=np.float64))
+    return np.asarray((logits[rows] - top).astype(np.float64) - math.log(total), np.float64)

@@ -90,7 +90,9 @@ class TensorrtGraphs:
     def run(self, name: str, feed: Feed) -> dict[str, Array]:
         return self._finite(name, self._pass(name, 0, feed, {}, {}))
 
-    def begin(self) -> None:
+    def begin(self, behind: Feed | None = None) -> None:
+        if behind is not None:
+            raise EngineError(f"{self._graphs[STEP].file} reads a sequence from its first position on, behind nothing")
         if self._cache is not None:
             self._cache.clear()
 

@@ -44,9 +44,7 @@ class Wording:
         beyond = [row for row in ids if row >= len(self._rows)]
         if beyond:
             said = ", ".join(repr(self._tokenizer.id_to_token(row)) for row in beyond)
-            raise ConfigError(
-                f"engine {self._path}: {said} in {text[:80]!r}: want one of the language model's {len(self._rows)} rows"
-            )
+            raise ConfigError(f"engine {self._path}: {said} in {text[:80]!r}: want one of the language model's {len(self._rows)} rows")
         return ids
 
     def question(self, segments: Sequence[Segment], text: str) -> tuple[list[int], int]:

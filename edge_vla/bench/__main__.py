@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import get_args
 
 import cv2
 from rich.console import Console
@@ -25,7 +26,7 @@ from edge_vla.bench.measuring import GROUPS, Judge, Wanted, judge_saved, measure
 from edge_vla.bench.picture import draw_report
 from edge_vla.bench.report import Report, read_report
 from edge_vla.bench.table import lines, render
-from edge_vla.config import load_profile
+from edge_vla.config import Provider, RobotProfile, load_profile
 from edge_vla.errors import ConfigError, EdgeVLAError
 from edge_vla.opening import find_engine
 from edge_vla.parts import ORACLE
@@ -43,6 +44,7 @@ def parse_args(argv: list[str]) -> argparse.Namespace:
     )  # fmt: skip
     cli.add_argument("--engine", default="engines/default", help="a bundle folder")
     cli.add_argument("--robot", type=Path, help="robot profile: camera, base and engine threads; the base itself is never opened")
+    cli.add_argument("--provider", choices=get_args(Provider), help="what runs an ONNX bundle, instead of the profile's: all of it or none")
     cli.add_argument("--stages", default=",".join(GROUPS), help="of engine, guard (firmware simulator on a pty), camera; with commas")
     cli.add_argument(
         "--frames", type=Path, help="a bundle with reference answers (default: the engine's), a recorded run, a folder of images"
@@ -71,7 +73,15 @@ def wanted_of(args: argparse.Namespace) -> Wanted:
         raise ConfigError(f"--rounds {args.rounds}: want 8 to 10000")
     if args.engine == ORACLE:
         raise ConfigError(f"--engine {ORACLE}: it runs no model, so there is nothing to measure; want a bundle folder")
-    return Wanted(find_engine(args.engine), load_profile(args.robot), groups, args.frames, tuple(args.prompt), args.rounds)
+    return Wanted(find_engine(args.engine), profile_of(args), groups, args.frames, tuple(args.prompt), args.rounds)
+
+
+def profile_of(args: argparse.Namespace) -> RobotProfile:
+    """The robot's, on another provider where one is named. Raises ConfigError."""
+    profile = load_profile(args.robot)
+    if args.provider is None:
+        return profile
+    return profile.model_copy(update={"engine": profile.engine.model_copy(update={"provider": args.provider})})
 
 
 def judge_of(args: argparse.Namespace) -> Judge:

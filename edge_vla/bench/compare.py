@@ -14,7 +14,7 @@ from edge_vla.agreement import ANOTHER_MACHINE, Tolerance, difference, told
 from edge_vla.bench.distribution import GATED, Spread, judge
 from edge_vla.bench.report import AnswerLine, Change, Checked, Comparison, EngineFacts, Machine, Report, Stage
 from edge_vla.errors import ConfigError
-from edge_vla.types import Reply
+from edge_vla.types import Chunk, Reply, Twist
 
 EXACT = Tolerance(0, 0.001, 0.001)  # the same files on the same processor and versions answer to the last bit; JSON rounds
 SHOWN = 20  # changed answers told one by one
@@ -127,4 +127,6 @@ def _replies(lines: Sequence[AnswerLine]) -> dict[str, Reply]:
 
 
 def _reply(line: AnswerLine) -> Reply:
-    return Reply(line.text, line.confidence, None if line.free_distance_m is None else tuple(line.free_distance_m))
+    free = None if line.free_distance_m is None else tuple(line.free_distance_m)
+    chunk = None if line.twists is None else Chunk(tuple(Twist(*twist) for twist in line.twists), period_s=1.0)
+    return Reply(line.text, line.confidence, free, chunk=chunk)

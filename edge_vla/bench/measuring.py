@@ -165,7 +165,10 @@ def _stage(meter: Meter, name: str) -> Stage:
 def _line(question: Question, reply: Reply) -> AnswerLine:
     confidence = None if reply.confidence is None else round(reply.confidence, 6)
     free = None if reply.free_distance_m is None else [round(metres, 4) for metres in reply.free_distance_m]
-    return AnswerLine(key=question.key, prompt=question.prompt, text=reply.text, confidence=confidence, free_distance_m=free)
+    twists = None if reply.chunk is None else [[t.linear_x, t.linear_y, t.angular_z] for t in reply.chunk.twists]
+    return AnswerLine(
+        key=question.key, prompt=question.prompt, text=reply.text, confidence=confidence, free_distance_m=free, twists=twists
+    )  # fmt: skip
 
 
 def _engine_facts(prepared: Prepared) -> EngineFacts:

@@ -118,6 +118,7 @@ class AnswerLine(_Strict):
     text: str
     confidence: float | None
     free_distance_m: list[float] | None
+    twists: list[list[float]] | None = None  # of a policy: m/s forward, m/s to the left, rad/s
 
 
 class Checked(_Strict):

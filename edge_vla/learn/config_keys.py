@@ -114,7 +114,7 @@ TOP: dict[str, Want] = {
     "model_load_path": WORD, "model_load_source": ("torch", "lightning", "deepspeed"), "resume": WORD, "output_root": WORD,
     "log_root": WORD, "cache_root": WORD, "exp_name": WORD, "gpus": DEVICES, "num_nodes": COUNT, "train_weights": WEIGHTS,
     "train_dataset": SECTIONS_OR_ONE, "val_dataset": SECTIONS_OR_ONE,
-    "action_layout": LAYOUT, "action_period_s": ABOVE, "action_execute": ("first", "chunk"),  # this package's own: what actions drive
+    "action_layout": LAYOUT, "action_period_s": ABOVE, "action_execute": ("first", "chunk"),
 }  # fmt: skip
 # Pairs of which the first has to be below the second, with what RoboVLMs takes for one that is not given.
 ORDERED = ((("norm_min", -1.0), ("norm_max", 1.0)), (("act_head.min_action", -1.0), ("act_head.max_action", 1.0)))
@@ -166,4 +166,9 @@ FOR_THE_TRAINER = {
 
 Of `trainer`, `max_epochs`, `max_steps` and `gradient_clip_val` are not among them: `optimisation` reads these. `trainer.precision` is the
 one around the model's own forward pass, inside which `train_setup.precision` decides; RoboVLMs overwrites the second with the first.
+"""
+FOR_THE_EXPORTER = {"action_layout", "action_period_s", "action_execute"}
+"""This package's own: what each dimension of an action drives, how far apart a chunk's actions are, and how much of a chunk is carried out.
+
+Handed on to `python -m export onnx`, which writes them into a bundle.
 """

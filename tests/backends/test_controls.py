@@ -10,7 +10,7 @@ import pytest
 from edge_vla.backends.finder import FinderEngine
 from edge_vla.errors import ConfigError
 from edge_vla.sim.controls import Blank, Swapped
-from edge_vla.types import Frame, Reply
+from edge_vla.types import Frame, Reply, acting
 
 CUP = "<loc0192><loc0304><loc0416><loc0528> cup"
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
@@ -113,3 +113,42 @@ def test_a_control_knows_what_its_engine_knows_and_closes_it(control: Callable[.
     assert worse.targets == parrot.targets
     worse.close()
     assert parrot.closed
+
+
+class Policy(Parrot):
+    """Remembers what it is told."""
+
+    targets = None
+    moves = frozenset({"linear_x"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[str] = []
+
+    def ask(self, frame: Frame, prompt: str) -> Reply:
+        self.told.append(prompt)
+        return Reply("", 1.0)
+
+    def forget(self) -> None:
+        self.told.clear()
+
+
+@pytest.mark.parametrize("control", [lambda engine: Swapped(engine, ("cup", "ball")), Blank])
+def test_a_control_around_a_policy_is_a_policy(control: Callable[[Policy], Swapped | Blank]) -> None:
+    policy = Policy()
+    worse = control(policy)
+    assert acting(worse)
+    assert worse.moves == {"linear_x"}
+    worse.ask(Frame(np.zeros((2, 2, 3), np.uint8), 0, 0), "stand")
+    assert policy.told == ["stand"]
+    worse.forget()
+    assert policy.told == []
+    assert not acting(Blank(Parrot()))
+
+
+def test_swapped_tells_a_policy_about_something_else() -> None:
+    policy, frame = Policy(), Frame(np.zeros((2, 2, 3), np.uint8), 0, 0)
+    swapped = Swapped(policy, ("cup", "red cup", "ball", "box"))
+    for sentence in ("go to the cup", "find the red cup", "follow the ball", "detect box", "teacup"):
+        swapped.ask(frame, sentence)
+    assert policy.told == ["go to the ball", "find the box", "follow the cup", "detect red cup", "teacup"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edge_vla.backends.bound import BoundGraph, Place
 from edge_vla.backends.finder import FinderEngine
-from edge_vla.backends.onnx import run
 from edge_vla.errors import ConfigError, EngineError
 from edge_vla.types import Frame
 
@@ -27,30 +28,35 @@ BALL = "<loc0480><loc0592><loc0704><loc0816> ball"
 BOS, NEWLINE, GO, FORWARD, LOC, HIDDEN, IMAGE = 2, 4, 14, 15, 21, 88, 4  # rows and sizes of the tiny bundle
 
 
-class Wire:
-    """Between the engine and a graph: lets everything through and keeps what was fed."""
+def at(place: Place) -> NDArray[np.float32]:
+    """What lies there now."""
+    count = math.prod(place.shape)
+    return np.frombuffer((ctypes.c_float * count).from_address(place.address), np.float32).reshape(place.shape).copy()
 
-    def __init__(self, graph: Any) -> None:
+
+class Wire:
+    """Between the engine and a graph: lets everything through and keeps what was fed, with the past, and what was told."""
+
+    def __init__(self, graph: BoundGraph) -> None:
         self._graph = graph
         self.fed: list[dict[str, NDArray[Any]]] = []
-        self.told: list[list[NDArray[Any]]] = []
+        self.told: list[dict[str, NDArray[Any]]] = []
 
-    def run(self, names: None, feed: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        self.fed.append(feed)
-        self.told.append(self._graph.run(names, feed))
-        return self.told[-1]
-
-    def get_outputs(self) -> Any:
-        return self._graph.get_outputs()
+    def run(self, feed: Mapping[str, NDArray[Any]], kept: Mapping[str, Place] | None = None) -> dict[str, NDArray[np.float32]]:
+        past = {name: at(place) for name, place in (kept or {}).items() if name.startswith("past_")}
+        self.fed.append({name: array.copy() for name, array in feed.items()} | past)
+        told = self._graph.run(feed, kept)
+        self.told.append({name: array.copy() for name, array in told.items()})
+        return told
 
 
 @pytest.fixture
 def wires(engine: FinderEngine, monkeypatch: pytest.MonkeyPatch) -> tuple[Wire, Wire]:
     """(vision, lm_step) of `engine`, tapped."""
-    sessions = engine.graphs._sessions
-    vision, step = Wire(sessions["vision"]), Wire(sessions["lm_step"])
-    monkeypatch.setitem(sessions, "vision", vision)
-    monkeypatch.setitem(sessions, "lm_step", step)
+    graphs = engine.graphs._graphs
+    vision, step = Wire(graphs["vision"]), Wire(graphs["lm_step"])
+    monkeypatch.setitem(graphs, "vision", vision)
+    monkeypatch.setitem(graphs, "lm_step", step)
     return vision, step
 
 
@@ -154,7 +160,7 @@ def test_the_prefix_is_papligemmas(engine: FinderEngine, red: Frame, wires: tupl
     assert (mask[:IMAGE, IMAGE:] == -1e9).all()
     assert (mask[IMAGE:] == 0).all()
     assert fed["positions"].tolist() == [list(range(IMAGE + text))]
-    assert (fed["embeddings"][0, :IMAGE] == vision.told[0][0][0]).all()
+    assert (fed["embeddings"][0, :IMAGE] == vision.told[0]["tokens"][0]).all()
     assert (fed["embeddings"][0, IMAGE:] == rows(BOS, 5, 18, NEWLINE)).all()
     assert fed["past_keys"].shape == fed["past_values"].shape == (1, 1, 0, HIDDEN)
 
@@ -186,7 +192,7 @@ def test_the_caches_grow_by_what_was_said(engine: FinderEngine, red: Frame, wire
         assert (fed["mask"] == 0).all()
         assert (fed["embeddings"][0] == rows(said[4 + k])).all()
         assert (fed["past_keys"][0, 0] == np.arange(past)[:, None]).all()  # the tiny graph keeps positions as keys
-        assert (fed["past_values"][0, 0, :IMAGE] == vision.told[0][0][0]).all()
+        assert (fed["past_values"][0, 0, :IMAGE] == vision.told[0]["tokens"][0]).all()
         assert (fed["past_values"][0, 0, IMAGE:] == rows(*said[: 4 + k])).all()
 
 
@@ -261,7 +267,7 @@ def test_a_free_distance_that_is_no_number_is_an_error(make_engine_of: MakeEngin
 
 def test_a_graph_that_fails_is_an_engine_error(engine: FinderEngine) -> None:
     with pytest.raises(EngineError, match=r"(?s)the graph failed: .*Got: 32 Expected: 16"):
-        run(engine.graphs._sessions["vision"], {"image": np.zeros((1, 3, 32, 32), np.float32)})
+        engine.graphs.run("vision", {"image": np.zeros((1, 3, 32, 32), np.float32)})
 
 
 # -- before the first tick

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_vla.backends.bundle import Bundle
 from edge_vla.backends.finder import FinderEngine
-from edge_vla.backends.onnx import session
+from edge_vla.backends.providers import session
 from edge_vla.errors import ConfigError, EngineError
 from edge_vla.parts import open_bundle
 
@@ -163,10 +163,10 @@ def test_a_tokenizer_that_is_none_is_an_engine_error(make_engine_of: MakeEngine)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_its_sessions_take_the_threads_they_are_given_and_do_not_spin(tiny: Path, threads: int) -> None:
+def test_its_sessions_take_the_threads_they_are_given_and_do_not_spin_between_two_passes(tiny: Path, threads: int) -> None:
     options = session(tiny / "vision.onnx", threads).get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (threads, 1)
-    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
 
 
 def test_closing_twice_is_no_error(tiny: Path) -> None:

@@ -39,6 +39,8 @@ class Gpu:
     interrupt_at: int = -1  # SIGINT comes at this step of the builder
     execute_fails: bool = False
     nan_output: str = ""
+    on_host: str = ""  # a tensor that TensorRT wants in the host's memory
+    off: float = 0.0  # by which share every number that comes out is too large
     capture_fails: bool = False
     layer_ms: float = 0.0
     log: list[str] = field(default_factory=list)

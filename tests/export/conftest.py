@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from edge_vla.types import Frame
 if TYPE_CHECKING:
     from edge_vla.backends.finder import FinderEngine
 
-GRAPHS = ("vision.onnx", "lm_step.onnx")
+GRAPHS = ("vision.onnx", "prefix.onnx", "lm_step.onnx")
 IMAGES_SEEN = 1234
 
 
@@ -63,15 +64,32 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@contextmanager
+def exporting() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)  # torch's own exporter
+        yield
+
+
 @pytest.fixture(scope="session")
 def fp32(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The exported bundle. Do not write into it."""
     from export.default import export_default
 
     out = tmp_path_factory.mktemp("engines") / "fp32"
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated", category=FutureWarning)  # torch's own exporter
+    with exporting():
         export_default(checkpoint, out, "fp32")
+    return out
+
+
+@pytest.fixture(scope="session")
+def int8_folder(checkpoint: Path, pictures: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same weights in int8. Do not write into it."""
+    from export.default import export_default
+
+    out = tmp_path_factory.mktemp("engines") / "int8"
+    with exporting():
+        export_default(checkpoint, out, "int8", pictures)
     return out
 
 
@@ -81,7 +99,7 @@ def traced(fp32: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     import export.default
 
     def use(edit: Callable[[Path], None] = lambda _: None) -> None:
-        def trace(finder: object, folder: Path) -> None:
+        def trace(modules: object, folder: Path) -> None:
             for name in GRAPHS:
                 shutil.copy(fp32 / name, folder / name)
             edit(folder)
@@ -89,6 +107,14 @@ def traced(fp32: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(export.default, "trace", trace)
 
     return use
+
+
+@pytest.fixture(scope="session")
+def pictures(frames: list[Frame]) -> list[np.ndarray]:
+    """What int8 scales are measured on, at the network's size."""
+    import cv2
+
+    return [cv2.resize(frame.rgb, (224, 224), interpolation=cv2.INTER_AREA) for frame in frames]
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_vla.backends.bundle import Bundle
 from edge_vla.errors import ConfigError
-from export.bundle_plan import cache_bytes, plan_bundle, sizes
+from export.bundle_plan import Look, cache_bytes, plan_bundle, sizes
 from export.decoders import Decoder, gated
 from export.footprint import WORKSPACE_BYTES, live_bytes
 from export.graph_cost import GraphCost, graph_cost
@@ -24,6 +24,8 @@ from export.workload import Workload
 
 FINDER = Decoder(width=256, inner=768, layers=4, heads=4, kv_heads=1, head_dim=64)  # of edge_vla.learn.finder.model.lm_config
 VOCABULARY, IMAGE_TOKENS = 1080, 196
+
+ONE = Look(tokens=0, steps=0, window=1, read=1, pictures=1)  # of a look, where only the given lengths count
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +72,7 @@ def test_an_fp32_bundle_runs_with_tensorrt(fp32: Path) -> None:
 @pytest.mark.parametrize("text", [4, 9, 76])
 def test_formulas_for_models_are_what_the_graph_has(fp32: Path, text: int) -> None:
     tokens, step = IMAGE_TOKENS + text, Bundle(fp32).manifest.graphs["lm_step"]
-    cost = graph_cost(fp32 / "lm_step.onnx", sizes(step, tokens, 0))
+    cost = graph_cost(fp32 / "lm_step.onnx", sizes(step, tokens, 0, ONE))
     decoder = gated(FINDER)
     head = 2 * VOCABULARY * FINDER.width
     assert sum(cost.operations.values()) == decoder.weight_flops(tokens) + decoder.attention_flops(tokens) + head
@@ -81,7 +83,7 @@ def test_formulas_for_models_are_what_the_graph_has(fp32: Path, text: int) -> No
 
 def test_a_decode_steps_operations_are_the_formulas(fp32: Path) -> None:
     step = Bundle(fp32).manifest.graphs["lm_step"]
-    cost = graph_cost(fp32 / "lm_step.onnx", sizes(step, 1, 210))
+    cost = graph_cost(fp32 / "lm_step.onnx", sizes(step, 1, 210, ONE))
     decoder = gated(FINDER)
     assert cost.operations == {"fp32": decoder.weight_flops(1) + decoder.attention_flops(1, 210) + 2 * VOCABULARY * FINDER.width}
 

@@ -141,10 +141,25 @@ def test_the_builder_holds_the_largest_graph_three_times() -> None:
     assert build_peak(weights, moments, ONNX_RUNTIME, 5000) == RUNTIME_BYTES + 100 + LOAD_COPIES * 700
 
 
-def test_the_export_holds_the_weights_once() -> None:
-    assert export_peak(1_000_000_000, 44, 4) == 490_000_000 + 44 * 2_000_000 + 4_000_000_000
-    three_billion = shapes_of(CARDS[0])
-    assert export_peak(three_billion.parameters, three_billion.layers, 2) <= 1.3 * 2 * three_billion.parameters
+def test_the_export_holds_what_is_stored_or_what_it_verifies() -> None:
+    assert export_peak(2_000_000_000, 44, 600_000_000, "w4") == 770_000_000 + 44 * 2_000_000 + 2_000_000_000
+    assert export_peak(2_000_000_000, 44, 4_000_000_000, "fp32") == 770_000_000 + 44 * 2_000_000 + 4_440_000_000
+
+
+@pytest.mark.parametrize("precision", ["w4", "w8"])
+def test_three_billion_weights_take_less_than_a_third_more(precision: str) -> None:
+    model = shapes_of(CARDS[0])
+    found = footprint(model, Workload(), PRECISIONS[precision]).export_bytes
+    assert found is not None
+    assert 2 * model.parameters < found <= 1.3 * 2 * model.parameters
+
+
+def test_a_checkpoint_in_float32_takes_twice_as_much() -> None:
+    model = shapes_of(CARDS[0])
+    half, full = (footprint(model, Workload(), PRECISIONS["w4"], stored_bytes=n * model.parameters).export_bytes for n in (2, 4))
+    assert half == footprint(model, Workload(), PRECISIONS["w4"]).export_bytes
+    assert half is not None
+    assert full == half + 2 * model.parameters
 
 
 def test_running_takes_all_of_it() -> None:

@@ -68,6 +68,7 @@ def test_a_look_line_holds_all_that_understand_was_given(make_recorder, make_loo
     (line,) = lines(tmp_path / "run" / "looks.jsonl")
     assert line["reply"] == {
         "text": "<loc0256><loc0256><loc0512><loc0512> cup", "confidence": 0.9, "free_distance_m": [0.2, 0.7, 2.0, 4.0], "latency_s": 0.15,
+        "chunk": None,
     }  # fmt: skip
     assert (line["seq"], line["t_capture_ns"], line["t_ready_ns"], line["p99_ns"]) == (12, 5_000_000_000, 5_200_000_000, 300_000_000)
     assert line["evidence_deadline_ns"] == 5_600_000_000  # twice the p99 after the exposure

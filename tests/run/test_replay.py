@@ -50,6 +50,14 @@ def test_a_whole_run_replays_to_identical_actions(recorded) -> None:
     assert sum(tick.action.linear_x > 0 for tick in recorded.ticks) > 100
 
 
+def test_a_run_recorded_before_there_were_policies_replays(copy: Path) -> None:
+    change(copy / "run.json", lambda record: record["plan"].pop("instruction"))
+    for line in range(LOOKS):
+        change(copy / "looks.jsonl", lambda record: record["reply"].pop("chunk"), line)
+    result = replay(copy)
+    assert (result.identical, result.ticks, result.looks) == (True, TICKS, LOOKS)
+
+
 def test_what_is_read_is_what_was_given(recorded) -> None:
     read = load(recorded.folder).ticks
     assert [(t.now_ns, t.pose, t.action, t.phase) for t in read] == [

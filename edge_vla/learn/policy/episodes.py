@@ -29,7 +29,7 @@ from edge_vla.sim.view import Truth
 from edge_vla.types import Acting, Frame, Reply
 
 FIRST_SEED = 700_000  # rooms of episodes; the views' are below, those of validation and evaluation above
-THINGS = ("cone", "plant", "box", "ball")
+THINGS = ("cone",)  # what is taught: a few million weights see one colour within the hour, not twelve shapes
 EPISODES_PER_SHARD = 8
 TIMEOUT_S = 60.0
 LATENCIES_MS = (100, 200, 300)
@@ -109,7 +109,7 @@ def drive(seed: int, thing: str, profile: RobotProfile, driver: Callable[[Lockst
     return kept[0].views
 
 
-def record(folder: Path, episodes: int, first_seed: int = FIRST_SEED) -> None:
+def record(folder: Path, episodes: int, first_seed: int = FIRST_SEED, driver: Callable[[Lockstep], Acting] | None = None) -> None:
     """Drive the episodes not on disk yet, telling how fast it goes."""
     folder.mkdir(parents=True, exist_ok=True)
     for start in range(0, episodes, EPISODES_PER_SHARD):
@@ -119,7 +119,7 @@ def record(folder: Path, episodes: int, first_seed: int = FIRST_SEED) -> None:
         began, views, ends = time.monotonic(), list[View](), list[int]()
         things = [THINGS[k % len(THINGS)] for k in range(start, start + EPISODES_PER_SHARD)]
         for k, thing in enumerate(things):
-            views += drive(first_seed + start + k, thing, RobotProfile())
+            views += drive(first_seed + start + k, thing, RobotProfile(), driver)
             ends.append(len(views))
         write_shard(path, views, episode_end=np.array(ends), thing=np.array([CLASSES.index(thing) for thing in things]))
         print(f"{path.name}: {len(views)} views, {len(views) / (time.monotonic() - began):.1f} a second", flush=True)
@@ -139,5 +139,12 @@ if __name__ == "__main__":
     cli.add_argument("folder", type=Path)
     cli.add_argument("--episodes", type=int, default=160, help=f"in shards of {EPISODES_PER_SHARD}")
     cli.add_argument("--seed", type=int, default=FIRST_SEED, help="first room")
+    cli.add_argument("--student", type=Path, help="a trained policy that drives instead, so that it learns from where it gets to by itself")
     given = cli.parse_args()
-    record(given.folder, given.episodes, given.seed)
+    student = None
+    if given.student:
+        from edge_vla.learn.policy.driver import Driver  # torch, which the teacher does without
+
+        loaded = Driver.load(given.student)
+        student = lambda _: loaded  # noqa: E731
+    record(given.folder, given.episodes, given.seed, student)

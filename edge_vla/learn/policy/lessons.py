@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,15 +66,18 @@ class Lessons:
     def __len__(self) -> int:
         return len(self.views) + len(self._ends)
 
-    def batches(self, frames: int) -> Iterator[Batch]:
-        """Endless: views one by one and windows of episodes in turn, `frames` pictures a batch."""
-        while True:
-            if self.views:
-                yield self._joined([self._single() for _ in range(frames)])
-            if self.episodes:
-                yield self._joined([self._window() for _ in range(frames // WINDOW)])
+    def views_of(self, frames: int) -> Batch:
+        """So many views, one a row; frames of episodes where there are no views."""
+        return self._joined([self._single() for _ in range(frames)])
+
+    def windows_of(self, frames: int) -> Batch:
+        """So many frames of episodes, a window a row; views where there are no episodes."""
+        return self._joined([self._window() for _ in range(frames // WINDOW)]) if self.episodes else self.views_of(frames)
 
     def _single(self) -> tuple[str, Sequence[View]]:
+        if not self.views:
+            thing, window = self._window()
+            return thing, window[-1:]
         view = self.views[int(self._rng.integers(len(self.views)))]
         there = [CLASSES[c] for c in largest(view[1]) if CLASSES[c] in THINGS]
         things = there if there and self._rng.random() > ABSENT else [thing for thing in THINGS if thing not in there] or there
@@ -83,7 +86,8 @@ class Lessons:
     def _window(self) -> tuple[str, Sequence[View]]:
         number, end = self._ends[int(self._rng.integers(len(self._ends)))]
         episode: Episode = self.episodes[number]
-        thing = episode.thing if self._rng.random() > OTHER else THINGS[int(self._rng.integers(len(THINGS)))]
+        own = episode.thing in THINGS and self._rng.random() > OTHER
+        thing = episode.thing if own else THINGS[int(self._rng.integers(len(THINGS)))]
         return thing, episode.views[end - WINDOW : end]
 
     def _joined(self, rows: Sequence[tuple[str, Sequence[View]]]) -> Batch:

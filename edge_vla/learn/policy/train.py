@@ -21,10 +21,11 @@ from edge_vla.learn.finder.train import colour_jitter
 from edge_vla.learn.optimisation import build_optimiser, build_schedule, clip_gradients
 from edge_vla.learn.policy.lessons import Batch, Lessons
 from edge_vla.learn.policy.student import GRID, VISION, build_student, release, write_student
+from edge_vla.learn.trainable import autocast
 from edge_vla.sim.objects import CLASSES
 
 COLUMNS = 16
-FRAMES = 64  # pictures a step
+FRAMES = 32  # pictures a step
 REPORT_STEPS = 100
 SIGHT_RATIO = 0.3  # of what the tower is taught to see, beside what the student is taught to do
 ACTION_RATIO = 4.0
@@ -96,22 +97,27 @@ class Training:
         torch.save(parts | {"step": self.step}, part)
         part.rename(self.checkpoint)
 
-    def learn(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step; returns the parts of the loss."""
+    def learn(self, batch: Batch, *, act: bool) -> dict[str, float]:
+        """One optimiser step; returns the parts of the loss. Without `act` the tower alone learns, to see."""
         self.model.train()
         shape = batch.pictures.shape[:2]
         pictures = colour_jitter(batch.pictures.flatten(0, 1)).unflatten(0, shape)
         self._features.clear()
-        acted = self.model(pictures, batch.text, batch.mask, action_labels=(batch.actions, None))["loss"]
+        with autocast(self.model):
+            loss = self._acted(pictures, batch) if act else self.model.vision_tower(pictures.flatten(0, 1)).last_hidden_state.sum() * 0
         seen = self.sight(self._features[0].float(), batch)
         self.optimiser.zero_grad(set_to_none=True)
-        (ACTION_RATIO * acted + SIGHT_RATIO * seen).backward()
+        (ACTION_RATIO * loss + SIGHT_RATIO * seen).backward()
         clip_gradients(nn.ModuleList([self.model, self.sight]), self.how)
         self.optimiser.step()
         self.schedule.step()
         self.step += 1
         name = "window" if shape[1] > 1 else "view"
-        return {f"act_{name}": acted.item(), f"see_{name}": seen.item()}
+        return {f"see_{name}": seen.item()} | ({f"act_{name}": loss.item()} if act else {})
+
+    def _acted(self, pictures: Tensor, batch: Batch) -> Tensor:
+        loss: Tensor = self.model(pictures, batch.text, batch.mask, action_labels=(batch.actions, None))["loss"]
+        return loss
 
 
 def train(args: argparse.Namespace) -> None:
@@ -131,10 +137,10 @@ def _go_on(training: Training, args: argparse.Namespace) -> None:
     lessons = Lessons(training.model, views, episodes, seed=args.seed + training.step)
     print(f"{len(lessons.views)} views, {len(lessons.episodes)} episodes", flush=True)
     sums, counts, saved, mark = Counter[str](), Counter[str](), time.monotonic(), time.monotonic()
-    for batch in lessons.batches(FRAMES):
-        if training.step >= args.steps:
-            break
-        parts = training.learn(batch)
+    while training.step < args.steps:
+        acts = training.step >= args.see
+        batch = lessons.windows_of(FRAMES) if acts and training.step % 2 else lessons.views_of(FRAMES)
+        parts = training.learn(batch, act=acts)
         if not all(map(math.isfinite, parts.values())):
             raise SystemExit(f"step {training.step}: the loss is {parts}; the checkpoint before it stays")
         sums.update(parts)
@@ -159,7 +165,8 @@ if __name__ == "__main__":
     cli.add_argument("--view-shards", type=int, default=64, help="at most so many of them; each is held in memory")
     cli.add_argument("--episodes", type=Path, default=Path("data/policy"), help="shards of python -m edge_vla.learn.policy.episodes")
     cli.add_argument("--out", type=Path, default=Path("training/policy"))
-    cli.add_argument("--steps", type=int, default=9000)
+    cli.add_argument("--see", type=int, default=5000, help="steps at the beginning in which the vision tower learns alone")
+    cli.add_argument("--steps", type=int, default=13000)
     cli.add_argument("--seed", type=int, default=0)
     cli.add_argument("--threads", type=int, default=1)
     cli.add_argument("--save-s", type=float, default=120.0)

@@ -3,6 +3,15 @@
 from __future__ import annotations
 
 from tests.learn.backbones.conftest import (  # noqa: F401 - fixtures
-    configs, engine, kosmos, llava, llava_mpt, paligemma, write_kosmos, write_llava, write_llava_mpt, write_paligemma,
-)  # fmt: skip
-from tests.learn.conftest import _one_thread, pytest_pycollect_makemodule  # noqa: F401 - fixtures, and what skips
+    configs,
+    engine,
+    kosmos,
+    llava,
+    llava_mpt,
+    paligemma,
+    write_kosmos,
+    write_llava,
+    write_llava_mpt,
+    write_paligemma,
+)
+from tests.learn.conftest import _one_thread, pytest_pycollect_makemodule  # noqa: F401 - a fixture, and what skips

@@ -27,7 +27,8 @@ def frames(count: int, size: tuple[int, int] = SIZE) -> list[Frame]:
 def shaken(model: BaseRoboVLM) -> BaseRoboVLM:
     """With an action token that is not zero, open gates and a head with large weights, or what it sees would hardly show."""
     generator = torch.Generator().manual_seed(3)
-    gain = {"FCDecoder": 0.7, "GPTDecoder": 1.2}.get(type(model.act_head).__name__, 2.0)  # more, and its numbers lie at the ends of their range
+    gains = {"FCDecoder": 0.7, "GPTDecoder": 1.2}  # with more its numbers lie at the ends of their range
+    gain = gains.get(type(model.act_head).__name__, 2.0)
     with torch.no_grad():
         for name, p in model.named_parameters():
             if name == "action_token":

@@ -16,6 +16,7 @@ from tests.learn.backbones.test_matrix import CASES, CHUNK, DIM, WINDOW, Config,
 
 CASES_THAT_ARE = [case for case in CASES if case[0] != "RoboFlamingo" or case[2] != "video"]
 
+
 @pytest.mark.parametrize(("name", "head", "history"), CASES_THAT_ARE)
 def test_it_says_what_the_model_says(tiny: Callable[[str], Config], tmp_path: Path, name: str, head: str, history: str) -> None:  # noqa: F811
     model = shaken(make(tiny(name), name, head, history))

@@ -15,12 +15,21 @@ from edge_vla.backends.policy import PAUSE_S, PolicyEngine
 from edge_vla.errors import EngineError
 from edge_vla.learn.backbones.base import BaseRoboVLM
 from edge_vla.learn.build import build_policy
+from edge_vla.parts import make_host
 from edge_vla.types import Frame, Twist, acting
 from tests.backends.models.policies import STEP_NS, TASK, frames, host, itself, shaken
+from tests.backends.models.torch_graphs import TorchGraphs, policy_bundle
 from tests.learn.backbones.test_matrix import at
 
 HEAD = {"type": "MobileVLALSTMDecoder", "hidden_size": 16, "action_dim": 3, "history_type": "post", "down_sample": "none", "num_layers": 1}
-SCALING = {"norm_action": True, "norm_min": -0.4, "norm_max": 0.8, "regular_action": True, "x_mean": [0.1, -0.2, 0.05], "x_std": [0.5, 0.25, 2.0]}
+SCALING = {
+    "norm_action": True,
+    "norm_min": -0.4,
+    "norm_max": 0.8,
+    "regular_action": True,
+    "x_mean": [0.1, -0.2, 0.05],
+    "x_std": [0.5, 0.25, 2.0],
+}
 LAYOUT = ["angular_z", "-", "linear_x"]
 Mobile = Callable[..., PolicyEngine]
 
@@ -45,13 +54,20 @@ def test_numbers_become_motion_as_the_layout_says(model: BaseRoboVLM, mobile: Mo
     assert reply.chunk is not None
     assert (reply.chunk.period_s, reply.chunk.execute, len(reply.chunk.twists)) == (0.25, "chunk", 2)
     for twist, action in zip(reply.chunk.twists, want, strict=True):
-        assert (twist.linear_x, twist.linear_y, twist.angular_z) == (pytest.approx(action[2], abs=1e-5), 0.0, pytest.approx(action[0], abs=1e-5))
-    assert np.abs(want[:, [0, 2]]).min() > 0.01
+        assert twist.linear_x == pytest.approx(action[2], abs=1e-5)
+        assert twist.angular_z == pytest.approx(action[0], abs=1e-5)
+        assert twist.linear_y == 0.0
+    assert np.abs(want[:, [0, 2]]).min() > 1e-3
     assert engine.moves == {"angular_z", "linear_x"}
     assert acting(engine)
     assert engine.targets is None
     assert [stage for stage, _ in engine.laps.taken] == ["preprocess", "vision", "prefill", "head", "reply"]
     assert reply.latency_s == pytest.approx(sum(took for _, took in engine.laps.taken) * 1e-9)
+
+
+def test_a_bundle_of_a_policy_makes_such_an_engine(model: BaseRoboVLM, tmp_path: Path) -> None:
+    bundle = policy_bundle(model, tmp_path)
+    assert type(make_host(bundle, TorchGraphs(model, bundle))) is PolicyEngine
 
 
 def test_nothing_is_clipped(mobile: Mobile) -> None:
@@ -63,10 +79,9 @@ def test_nothing_is_clipped(mobile: Mobile) -> None:
 
 
 def test_a_motion_that_is_not_finite_is_an_error(mobile: Mobile) -> None:
-    engine = mobile(scaling=Scaling(deviation=3e38, mean=3e38, gripper=False))
+    engine, (frame,) = mobile(scaling=Scaling(deviation=1.7e308, mean=1.7e308, gripper=False)), frames(1)
     with pytest.raises(EngineError, match="engine 'tiny': its scaling makes no finite motion of"):
-        for frame in frames(3):
-            engine.ask(frame, TASK)
+        engine.ask(frame, TASK)
 
 
 def test_an_arms_layout_moves_nothing(tmp_path: Path, model: BaseRoboVLM) -> None:
@@ -78,12 +93,12 @@ def test_an_arms_layout_moves_nothing(tmp_path: Path, model: BaseRoboVLM) -> Non
 
 
 @pytest.mark.parametrize(("logits", "middle"), [(True, 0.0), (False, 0.5)])
-def test_a_gripper_is_open_above_its_middle(
-    write_paligemma: Callable[..., Path], tmp_path: Path, logits: bool, middle: float
-) -> None:
+def test_a_gripper_is_open_above_its_middle(write_paligemma: Callable[..., Path], tmp_path: Path, logits: bool, middle: float) -> None:
     head = HEAD | {"type": "LSTMDecoder", "action_dim": 4, "gripper_probability": not logits}
-    told = {"robovlm_name": "RoboPaligemma", "window_size": 3, "fwd_pred_next_n": 2, "act_head": head, "norm_action": True, "norm_min": -0.5,
-            "norm_max": 0.5, **at(write_paligemma(tmp_path / "model"))}  # fmt: skip
+    told = {
+        "robovlm_name": "RoboPaligemma", "window_size": 3, "fwd_pred_next_n": 2, "act_head": head, "norm_action": True, "norm_min": -0.5,
+        "norm_max": 0.5, **at(write_paligemma(tmp_path / "model")),
+    }  # fmt: skip
     (tmp_path / "bundle").mkdir()
     engine = host(shaken(build_policy(told)), tmp_path / "bundle")
     assert engine.manifest.policy.gripper_logits is logits

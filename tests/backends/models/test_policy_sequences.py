@@ -11,12 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from edge_vla.backends import histories
 from edge_vla.backends.bundle import Bundle
-from edge_vla.errors import ConfigError
+from edge_vla.backends.policy import PolicyEngine
+from edge_vla.errors import ConfigError, EdgeVLAError
 from edge_vla.learn.backbones.base import BaseRoboVLM
 from edge_vla.learn.build import build_policy
 from edge_vla.learn.sequence import attention
 from tests.backends.models.policies import TASK, frames, host, itself, shaken
+from tests.backends.models.torch_graphs import policy_bundle
 from tests.learn.backbones.engines import QWEN_SIZE
 from tests.learn.backbones.test_matrix import CASES, DIM, Config, at, make, tiny  # noqa: F401 - a fixture
 from tests.learn.backbones.tiny_flamingo import write_flamingo
@@ -125,6 +128,13 @@ def test_down_sampled_tokens(tiny: Tiny, tmp_path: Path, name: str, history: str
     same_as_itself(policy(tiny(name) | {"robovlm_name": name}, head, act_head=section), tmp_path)
 
 
+@pytest.mark.parametrize(("tokens", "count"), [(7, 2), (8, 2), (7, 3), (5, 5), (3, 5), (1, 2), (20, 6)])
+def test_shares_are_cut_as_torch_cuts_them(tokens: int, count: int) -> None:
+    given = torch.randn(2, tokens, 4, generator=torch.Generator().manual_seed(tokens))
+    want = torch.nn.functional.adaptive_max_pool1d(given.transpose(1, 2), count).transpose(1, 2)
+    np.testing.assert_array_equal(histories.pooled(given.numpy(), count), want.numpy())
+
+
 VARIANTS: dict[str, Callable[[Path], Config]] = {
     "qwen of 2023": lambda folder: at(write_qwen_v1(folder)) | {"robovlm_name": "RoboQwen"},
     "qwen larger": lambda folder: at(write_qwen25(folder)) | {"robovlm_name": "RoboQwen", "image_size": QWEN_SIZE},
@@ -179,8 +189,6 @@ def test_long_instructions_are_cut_as_the_model_cuts_them(tiny: Tiny, tmp_path: 
 def test_a_sequence_is_laid_out_once(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     model = shaken(make(tiny("RoboKosMos"), "RoboKosMos", "LSTMDecoder", "pre"))
     engine = host(model, tmp_path)
-    from edge_vla.backends import histories
-
     laid: list[int] = []
     plain = histories.stencil
     monkeypatch.setattr(histories, "stencil", lambda *args: laid.append(args[3].window) or plain(*args))
@@ -216,18 +224,10 @@ def test_a_word_without_a_row_is_refused(tiny: Tiny, tmp_path: Path) -> None:  #
         (lambda folder: np.save(folder / "embeddings.npy", np.zeros((400, 31), np.float32)), r"of shape \(400, 32\)"),
     ],
 )
-def test_files_that_are_not_what_the_manifest_says(
-    tiny: Tiny, tmp_path: Path, spoil: Callable[[Path], object], message: str, monkeypatch: pytest.MonkeyPatch  # noqa: F811
-) -> None:
-    from tests.backends.models.torch_graphs import policy_bundle
-
-    model = shaken(make(tiny("RoboPaligemma"), "RoboPaligemma", "FCDecoder", "post"))
-    bundle = policy_bundle(model, tmp_path)
+def test_files_that_are_not_what_the_manifest_says(tiny: Tiny, tmp_path: Path, spoil: Callable[[Path], object], message: str) -> None:  # noqa: F811
+    bundle = policy_bundle(shaken(make(tiny("RoboPaligemma"), "RoboPaligemma", "FCDecoder", "post")), tmp_path)
     assert bundle.manifest.files >= {"act.npy", "embeddings.npy", "tokenizer.json"}
     spoil(tmp_path)
-    from edge_vla.backends.policy import PolicyEngine
-    from edge_vla.errors import EdgeVLAError
-
     with pytest.raises(EdgeVLAError, match=message):
         PolicyEngine(bundle, None)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="has sha256"):

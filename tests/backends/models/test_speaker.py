@@ -15,6 +15,7 @@ from edge_vla.goals import get_presence_prompt
 from edge_vla.grammars import Answer, grammar
 from edge_vla.learn.backbones.base import BaseRoboVLM
 from edge_vla.parse.loc import parse_detections
+from edge_vla.parts import make_host
 from edge_vla.types import Box, Frame
 from tests.backends.models.torch_graphs import Rows, TorchGraphs, speaker_bundle
 from tests.learn.backbones.engines import BOXES, FIRST_LOC, NAMES, SIDES, Rig, answers, camera
@@ -43,8 +44,10 @@ def same(got: Answer, want: Answer) -> None:
         assert [getattr(one.where, n) for n in names] == pytest.approx([getattr(other.where, n) for n in names], abs=1e-5)
 
 
-@pytest.mark.parametrize("places", [1, 3])
-@pytest.mark.parametrize("name", NAMES)
+SEVERAL = ("paligemma", "kosmos", "qwen_v1", "moondream_d")
+
+
+@pytest.mark.parametrize(("name", "places"), [*((name, 1) for name in NAMES), *((name, 3) for name in SEVERAL)])
 def test_it_finds_what_the_model_finds(engine: Engine, tmp_path: Path, name: str, places: int) -> None:
     model = engine(name)
     speaker, said = host(model, tmp_path, places=places), set()
@@ -152,7 +155,9 @@ def test_a_head_of_locs_finds_the_same(engine: Engine, tmp_path: Path) -> None:
 def test_a_head_without_rows_that_the_format_takes(engine: Engine, tmp_path: Path) -> None:
     model = engine("paligemma")
     speaker = host(model, tmp_path, [[FIRST_LOC, FIRST_LOC + 1024]])
-    with pytest.raises(ConfigError, match=r"its head was left without rows that the format 'paligemma' takes: '<eos>'; export it with these"):
+    with pytest.raises(
+        ConfigError, match=r"its head was left without rows that the format 'paligemma' takes: '<eos>'; export it with these"
+    ):
         speaker.ask(frame(0), "detect cup")
 
 
@@ -178,7 +183,11 @@ def test_matrices_of_another_region(engine: Engine, tmp_path: Path) -> None:
         (lambda: file.write_bytes(b"no"), r"region.npz: want an .npz", EngineError),
         (lambda: file.write_bytes(array.read_bytes()), r"region.npz: want an .npz", EngineError),
         (lambda: np.savez(file, **{k: v for k, v in matrices.items() if k != "size_features"}), "size_features missing", ConfigError),
-        (lambda: np.savez(file, **matrices | {"coord_encoder.bias": np.zeros(31)}), r"coord_encoder.bias: want \(32,\), got \(31,\)", ConfigError),
+        (
+            lambda: np.savez(file, **matrices | {"coord_encoder.bias": np.zeros(31)}),
+            r"coord_encoder.bias: want \(32,\), got \(31,\)",
+            ConfigError,
+        ),
         (lambda: np.savez(file, **matrices | {"more": np.zeros(1)}), "more unknown", ConfigError),
     ]
     for spoil, message, kind in spoilt:
@@ -193,6 +202,11 @@ def test_a_tokenizer_without_the_formats_rows(paligemma: Path, configs: Any, tmp
     model = load({"robovlm_name": "RoboPaligemma", **configs(paligemma)})
     with pytest.raises(ConfigError, match=r"engine 'tiny': its tokenizer cannot answer in the format 'paligemma': .*<loc\d{4}>"):
         host(model, tmp_path).ask(frame(0), "detect cup")
+
+
+def test_a_bundle_that_speaks_makes_such_an_engine(engine: Engine, tmp_path: Path) -> None:
+    bundle = speaker_bundle(engine("uform"), tmp_path)
+    assert type(make_host(bundle, TorchGraphs(engine("uform"), bundle))) is SpeakerEngine
 
 
 def test_warm_up_asks_what_it_can(engine: Engine, tmp_path: Path) -> None:

@@ -50,17 +50,20 @@ class TorchGraphs:
         return int(self._kept[0].shape[2])
 
     def run(self, name: str, feed: Mapping[str, NDArray[Any]]) -> dict[str, Array]:
-        self.fed.append((name, {key: np.array(value) for key, value in feed.items()}))
-        return {key: value.numpy() for key, value in self._run(name, {key: torch.from_numpy(value) for key, value in feed.items()}).items()}
+        return {key: value.numpy() for key, value in self._run(name, self._taken(name, feed)).items()}
 
-    def begin(self) -> None:
+    def begin(self, behind: Mapping[str, NDArray[Any]] | None = None) -> None:
+        assert behind is None, "no backbone has a prefix graph"
         self._kept = [self._empty, self._empty]
 
     def step(self, feed: Mapping[str, NDArray[Any]]) -> dict[str, Array]:
-        self.fed.append(("lm_step", {key: np.array(value) for key, value in feed.items()}))
-        told = self._run("lm_step", {key: torch.from_numpy(value) for key, value in feed.items()} | dict(zip(PAST, self._kept, strict=True)))
+        told = self._run("lm_step", self._taken("lm_step", feed) | dict(zip(PAST, self._kept, strict=True)))
         self._kept = [told.pop("keys"), told.pop("values")]
         return {key: value.numpy() for key, value in told.items()}
+
+    def _taken(self, name: str, feed: Mapping[str, NDArray[Any]]) -> dict[str, torch.Tensor]:
+        self.fed.append((name, {key: np.array(value) for key, value in feed.items()}))
+        return {key: torch.from_numpy(value) for key, value in feed.items()}
 
     @torch.no_grad()
     def _run(self, name: str, feed: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -18,6 +18,7 @@ from tensorrt.names import (
     NetworkDefinitionCreationFlag,
     ProfilingVerbosity,
     TensorIOMode,
+    TensorLocation,
 )
 from tensorrt.running import LayerInformationFormat, OnnxParserRefitter, Refitter, Runtime
 
@@ -25,5 +26,5 @@ __version__ = GPU.tensorrt
 __all__ = [
     "Builder", "BuilderFlag", "DataType", "ExecutionContextAllocationStrategy", "IHostMemory", "ILogger", "IProfiler", "IProgressMonitor",
     "LayerInformationFormat", "MemoryPoolType", "NetworkDefinitionCreationFlag", "OnnxParser", "OnnxParserRefitter", "ProfilingVerbosity",
-    "Refitter", "Runtime", "TensorIOMode",
+    "Refitter", "Runtime", "TensorIOMode", "TensorLocation",
 ]  # fmt: skip

@@ -26,6 +26,11 @@ class TensorIOMode(IntEnum):
     OUTPUT = 2
 
 
+class TensorLocation(IntEnum):
+    DEVICE = 0
+    HOST = 1
+
+
 class MemoryPoolType(IntEnum):
     WORKSPACE = 0
     TACTIC_DRAM = 4

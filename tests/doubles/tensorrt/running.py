@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pretended_gpu import GPU, MEMORY, Fault
 
 from tensorrt.building import MAGIC, ParserError, tensors
-from tensorrt.names import DataType, ExecutionContextAllocationStrategy, ILogger, TensorIOMode, require_made
+from tensorrt.names import DataType, ExecutionContextAllocationStrategy, ILogger, TensorIOMode, TensorLocation, require_made
 
 NUMPY = {
     DataType.FLOAT: np.float32, DataType.HALF: np.float16, DataType.INT64: np.int64, DataType.INT32: np.int32, DataType.UINT8: np.uint8,
@@ -108,6 +108,9 @@ class ICudaEngine:
 
     def get_tensor_shape(self, name: str) -> Shape:
         return self._all(name).shape
+
+    def get_tensor_location(self, name: str) -> TensorLocation:
+        return TensorLocation.HOST if name == GPU.on_host else TensorLocation.DEVICE
 
     def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[Shape]:
         return [tuple(shape) for shape in self.header["profiles"][profile_index][name]]
@@ -214,7 +217,7 @@ class IExecutionContext:
             return  # a captured graph whose context has moved on: what it computes is anybody's guess
         found = engine.session.run(list(outputs), {name: array.copy() for name, array in feed.items()})
         for (name, array), values in zip(into.items(), found, strict=True):
-            array[...] = values
+            array[...] = values if values.dtype.kind == "i" else values * values.dtype.type(1 + GPU.off)
             if name == GPU.nan_output:
                 array.reshape(-1)[-1:] = np.nan
 

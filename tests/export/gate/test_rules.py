@@ -11,13 +11,13 @@ from onnx import ModelProto
 from export.gate import Finding, Rule, check
 from export.gate.attributes import ATTRIBUTES, DIMENSIONS, LEFT_OUT, OUTPUTS, UNDILATED, UNWRITTEN
 from export.gate.constants import CONSTANTS
-from tests.export.gate.cases import CASES, Case
+from tests.export.gate.cases import CASES, Case, model
 
 LAST_OF_OLD = 20  # graphs of later opsets are refused on 10.3, whatever else they are
 
 
-def found(folder: Path, model: ModelProto, target: str) -> list[Finding]:
-    onnx.save(model, str(folder / "graph.onnx"))
+def found(folder: Path, graph: ModelProto, target: str) -> list[Finding]:
+    onnx.save(graph, str(folder / "graph.onnx"))
     return check(folder / "graph.onnx", target)
 
 
@@ -34,6 +34,16 @@ def test_its_neighbour_passes(case: Case, target: str, tmp_path: Path) -> None:
     if target in case.targets:
         late = {Rule.OPSET} if target == "10.3" and case.good.opset_import[0].version > LAST_OF_OLD else set()
         assert {finding.rule for finding in found(tmp_path, case.good, target)} == late
+
+
+def test_an_int8_layer_passes(tmp_path: Path) -> None:
+    """As w8a8 writes it: activations with one scale, weights with one a channel, both said to be int8, all products in floats between."""
+    inits = """<float s = {0.02}, int8 z = {0}, int8[3,2] w = {1, -2, 3, 4, -5, 6}, float[2] k = {0.1, 0.2}, int8[2] n = {0, 0},
+                float[2] b = {0.5, -0.5}>"""
+    body = """q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) m = DequantizeLinear <axis = 1> (w, k, n)
+              p = MatMul(d, m) a = Add(p, b) y = Gelu <approximate = "tanh"> (a)"""
+    graph = model(f"(float[N,3] x) => (y) {inits}", body)
+    assert [found(tmp_path, graph, target) for target in ("10.3", "11")] == [[], []]
 
 
 def test_every_rule_has_a_case() -> None:

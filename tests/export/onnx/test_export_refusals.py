@@ -32,7 +32,9 @@ def policy(paligemma: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(paligemma, folder / "vlm")
     config: dict[str, Any] = {
         "robovlm_name": "RoboPaligemma", "vlm": {"pretrained_model_name_or_path": "vlm"}, "window_size": 2, "fwd_pred_next_n": 2,
-        "act_head": {"type": "MobileVLALSTMDecoder", "hidden_size": 16, "action_dim": 2, "action_space": "continuous", "down_sample": "none"},
+        "act_head": {
+            "type": "MobileVLALSTMDecoder", "hidden_size": 16, "action_dim": 2, "action_space": "continuous", "down_sample": "none",
+        },
         "action_layout": ["linear_x", "angular_z"],
     }  # fmt: skip
     torch.manual_seed(1)
@@ -130,7 +132,7 @@ def test_an_interrupt_leaves_the_old_bundle_as_it_was(policy: Path, made: Path, 
     before = {path.name: path.read_bytes() for path in old.iterdir()}
     with subprocess.Popen(
         command(policy, old), cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - jobs in the background ignore it
     ) as process:  # fmt: skip
         assert process.stderr is not None
         for line in process.stderr:  # it says what it does: now it is at work

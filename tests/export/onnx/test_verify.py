@@ -76,7 +76,9 @@ def test_a_bent_weight_is_found_and_the_runtime_refuses_the_bundle(bundle: Path,
     found = Bundle(bundle).manifest.verified
     assert found is not None
     assert not found.passed
-    with pytest.raises(ConfigError, match=r"differs from its model: head\.\w+ is .* off, 0\.0001 is allowed; .*; --allow-unverified drives it"):
+    with pytest.raises(
+        ConfigError, match=r"differs from its model: head\.\w+ is .* off, 0\.0001 is allowed; .*; --allow-unverified drives it"
+    ):
         make_engine(str(bundle), threads=1, domain="sim")
     make_engine(str(bundle), threads=1, domain="sim", allow_unverified=True)
 
@@ -90,7 +92,19 @@ def test_a_bundle_that_was_never_verified_is_refused(bundle: Path) -> None:
 def test_the_flag_is_told_at_every_start(bundle: Path) -> None:
     bend(bundle, 0.05)
     door.main([str(bundle)])
-    command = [sys.executable, "-m", "edge_vla.run", "--goal", "find_object", "--target", "cup", "--engine", str(bundle), "--timeout-s", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "edge_vla.run",
+        "--goal",
+        "find_object",
+        "--target",
+        "cup",
+        "--engine",
+        str(bundle),
+        "--timeout-s",
+        "1",
+    ]
     refused = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
     assert refused.returncode == 2
     assert "--allow-unverified drives it all the same" in refused.stderr
@@ -107,7 +121,9 @@ def test_a_graph_that_does_not_look_at_its_inputs_is_refused(bundle: Path) -> No
     model = onnx.load(bundle / "head.onnx")
     name, values = next(iter(first.outputs.items()))
     fixed = numpy_helper.from_array(values.astype(np.float32), "fixed")
-    graph = onnx.helper.make_graph([node("Identity", ["fixed"], [name])], "stuck", list(model.graph.input), list(model.graph.output), [fixed])
+    graph = onnx.helper.make_graph(
+        [node("Identity", ["fixed"], [name])], "stuck", list(model.graph.input), list(model.graph.output), [fixed]
+    )
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=9), bundle / "head.onnx")
     edit(bundle, lambda m: None)
     with pytest.raises(ConfigError, match="graph head says the same of two seeds"):
@@ -132,3 +148,15 @@ def test_probes_that_are_none_are_told(bundle: Path, content: bytes, capsys: pyt
 def test_a_bundle_without_probes_cannot_be_verified(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert door.main([str(checkout / "tests" / "golden" / "tiny_bundle")]) == 2
     assert "holds no probes to verify it with" in capsys.readouterr().err
+
+
+def test_a_plan_counts_every_graph_of_a_policy(bundle: Path) -> None:
+    from export.bundle_plan import plan_bundle
+    from export.workload import Workload
+
+    found = plan_bundle(Bundle(bundle), Workload(prompt=5), 1 << 28)
+    assert [stage.name for stage in found.stages] == ["vision", "prefill", "head"]
+    assert set(found.footprint.weights) == {"vision", "lm_step", "head"}
+    assert found.footprint.cache == 0
+    assert found.footprint.rows == (bundle / "embeddings.npy").stat().st_size
+    assert (found.precision, found.engine, found.notes) == ("fp32", "TensorRT", ())

@@ -20,10 +20,13 @@ from edge_vla.types import Frame
 from tests.bundles import Manifest, copied
 
 DOUBLES = Path(__file__).resolve().parents[2] / "doubles"
-FOREIGN = ("tensorrt", "cuda", "pretended_gpu")
+FOREIGN = ("tensorrt", "cuda", "pretended_gpu", "torch2trt")
 OURS = {
     *(f"edge_vla.backends.{name}" for name in ("cuda", "plans", "passes", "device_cache", "tensorrt")),
-    *(f"export.{name}" for name in ("plan_builder", "build_progress", "timing_cache", "layer_times", "engine_plans", "jetson_check")),
+    *(
+        f"export.{name}"
+        for name in ("plan_builder", "build_progress", "timing_cache", "layer_times", "engine_plans", "jetson_check", "torch2trt_route")
+    ),
 }
 RED, BLUE, GREY = (255, 0, 0), (0, 0, 255), (127, 127, 127)
 

@@ -204,9 +204,7 @@ def test_weights_beside_a_graph_are_found(tiny: Path, beside: Path, tmp_path: Pa
         np.testing.assert_array_equal(a, b)
 
 
-def test_weights_that_are_missing_are_an_error(
-    beside: Path, tmp_path: Path, nvidia: Nvidia, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_weights_that_are_missing_are_an_error(beside: Path, tmp_path: Path, nvidia: Nvidia, capsys: pytest.CaptureFixture[str]) -> None:
     (beside / "lm_step.onnx.data").unlink()
     assert refused(nvidia, capsys, beside, "--out", tmp_path / "out").endswith("lm_step.onnx.data is missing")
     manifest = json.loads((beside / "manifest.json").read_text())

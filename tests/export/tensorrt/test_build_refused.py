@@ -182,7 +182,9 @@ def test_what_was_timed_is_not_timed_again(tiny: Path, tmp_path: Path, nvidia: N
     assert left_in(tmp_path / "other") == ["cache"]
 
 
-@pytest.mark.parametrize("data", [b"no cache", b'{"sm": [8, 7], "version": "10.13.3.9", "keys": []}', b'{"sm": [8, 9], "version": "10.3.0", "keys": []}'])
+@pytest.mark.parametrize(
+    "data", [b"no cache", b'{"sm": [8, 7], "version": "10.13.3.9", "keys": []}', b'{"sm": [8, 9], "version": "10.3.0", "keys": []}']
+)
 def test_timings_of_another_machine_are_refused(tiny: Path, tmp_path: Path, nvidia: Nvidia, capsys: Capture, data: bytes) -> None:
     cache = tmp_path / "cache"
     cache.write_bytes(data)
@@ -193,7 +195,9 @@ def test_timings_of_another_machine_are_refused(tiny: Path, tmp_path: Path, nvid
 
 
 def test_timings_that_cannot_be_read_or_written(tiny: Path, tmp_path: Path, nvidia: Nvidia, capsys: Capture) -> None:
-    assert f"timing cache {tmp_path}: Is a directory" in refused(nvidia, capsys, tiny, "--out", tmp_path / "out", "--timing-cache", tmp_path)
+    assert f"timing cache {tmp_path}: Is a directory" in refused(
+        nvidia, capsys, tiny, "--out", tmp_path / "out", "--timing-cache", tmp_path
+    )
     (tmp_path / "file").touch()
     said = refused(nvidia, capsys, tiny, "--out", tmp_path / "out", "--timing-cache", tmp_path / "file" / "cache")
     assert "file/cache: Not a directory" in said

@@ -79,7 +79,9 @@ def test_without_graphs_nothing_is_captured(built: Built, nvidia: Nvidia) -> Non
 
 def test_a_pass_that_cannot_be_captured_is_an_error_that_says_what_to_do(built: Built, nvidia: Nvidia) -> None:
     nvidia.gpu.capture_fails = True
-    with pytest.raises(EngineError, match=r"vision.plan failed: it cannot be captured .*cudaErrorStreamCaptureInvalidated.*--no-cuda-graphs"):
+    with pytest.raises(
+        EngineError, match=r"vision.plan failed: it cannot be captured .*cudaErrorStreamCaptureInvalidated.*--no-cuda-graphs"
+    ):
         nvidia.graphs(built())
     assert not nvidia.memory.device
     assert not nvidia.memory.host

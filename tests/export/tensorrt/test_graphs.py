@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -47,10 +48,7 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Nvidia]:
 def conversation(graphs: Any, first: int, later: int, seed: int = 0) -> list[NDArray[np.float32]]:
     """Logits of a prefill and so many steps."""
     graphs.begin()
-    logits = [graphs.step(feed(first, 0, seed))["logits"].copy()]
-    for _ in range(later):
-        logits.append(graphs.step(feed(1, graphs.past, seed))["logits"].copy())
-    return logits
+    return [graphs.step(feed(1 if k else first, graphs.past, seed))["logits"].copy() for k in range(later + 1)]
 
 
 def test_every_step_is_onnx_runtimes(tiny: Path, built: Built, machine: Nvidia, kv: str) -> None:
@@ -102,7 +100,7 @@ def test_growing_caches_change_places_at_every_step(built: Built, nvidia: Nvidia
     graphs = nvidia.graphs(built())
     seen = addresses(nvidia, graphs, monkeypatch)
     conversation(graphs, 5, 4)
-    for now, then in zip(seen, seen[1:], strict=False):
+    for now, then in itertools.pairwise(seen):
         assert (then["past_keys"], then["past_values"]) == (now["keys"], now["values"])
         assert (then["keys"], then["values"]) == (now["past_keys"], now["past_values"])
     assert all(len(set(each.values())) == 4 for each in seen)  # nothing is written where it is read
@@ -170,7 +168,9 @@ def test_a_prefill_that_is_too_long_is_refused(built: Built, nvidia: Nvidia, kv:
 
 def causal(new: int, past: int) -> Feed:
     fed = feed(new, past)
-    fed["mask"] = np.where(np.arange(past + new)[None] <= np.arange(past, past + new)[:, None], np.float32(0), np.finfo(np.float32).min)[None, None]
+    fed["mask"] = np.where(np.arange(past + new)[None] <= np.arange(past, past + new)[:, None], np.float32(0), np.finfo(np.float32).min)[
+        None, None
+    ]
     return fed
 
 
@@ -232,7 +232,7 @@ def test_a_key_that_is_no_number_shows_in_the_next_answer(built: Built, nvidia: 
 def test_a_pass_that_fails_is_an_error_and_the_next_one_works(built: Built, nvidia: Nvidia) -> None:
     graphs = nvidia.graphs(built("--no-cuda-graphs"))
     nvidia.gpu.execute_fails = True
-    with pytest.raises(EngineError, match="vision.plan failed: the double was told to fail"):
+    with pytest.raises(EngineError, match=r"vision\.plan failed: the double was told to fail"):
         graphs.run("vision", picture())
     nvidia.gpu.execute_fails = False
     assert np.isfinite(graphs.run("vision", picture())["tokens"]).all()

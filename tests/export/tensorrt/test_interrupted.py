@@ -62,9 +62,7 @@ def test_a_full_disk_leaves_nothing(tiny: Path, tmp_path: Path, nbytes: int, wha
     """No file may be longer than this: writing fails in the middle, as on a disk without room."""
     sizes = {"vision.plan": 1_900, "lm_step.plan": 36_000}
     assert nbytes < sizes[what]
-    done = run(
-        "tensorrt", tiny, "--out", tmp_path / "out", limit=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, nbytes))
-    )
+    done = run("tensorrt", tiny, "--out", tmp_path / "out", limit=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, nbytes)))
     assert done.returncode == 2
     said = [line for line in done.stderr.splitlines() if line.startswith("tensorrt: ")]
     assert said in (

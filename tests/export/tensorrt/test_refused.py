@@ -71,7 +71,9 @@ def test_without_a_gpu(built: Built) -> None:
         make_engine(str(folder), threads=1, domain="sim")
 
 
-@pytest.mark.parametrize(("module", "fix"), [("tensorrt", "it comes with JetPack: sudo apt-get"), ("cuda", r"pip install 'edge_vla\[jetson\]'")])
+@pytest.mark.parametrize(
+    ("module", "fix"), [("tensorrt", "it comes with JetPack: sudo apt-get"), ("cuda", r"pip install 'edge_vla\[jetson\]'")]
+)
 def test_a_machine_without_the_libraries_is_told_where_they_are(
     built: Built, monkeypatch: pytest.MonkeyPatch, nvidia: Nvidia, module: str, fix: str
 ) -> None:
@@ -123,7 +125,10 @@ def test_a_signed_plan_of_another_tensorrt_is_an_engine_error_with_its_reason(bu
     def lie(manifest: Manifest) -> None:
         manifest["plan"]["tensorrt"] = "10.3.0"
 
-    with pretended() as machine, pytest.raises(EngineError, match=r"vision\.plan: not a plan of TensorRT 10\.3\.0: Version tag does not match"):
+    with (
+        pretended() as machine,
+        pytest.raises(EngineError, match=r"vision\.plan: not a plan of TensorRT 10\.3\.0: Version tag does not match"),
+    ):
         machine.graphs(changed(other, lie))
 
 
@@ -136,7 +141,9 @@ def test_a_plan_in_the_others_place_is_refused(built: Built, changed: Changed, n
 def test_a_plan_with_other_profiles_is_refused(built: Built, changed: Changed, nvidia: Nvidia) -> None:
     other = built("--max-prefill", "9")
     folder = changed(built(), files={"lm_step.plan": (other / "lm_step.plan").read_bytes()})
-    with pytest.raises(ConfigError, match=r"lm_step\.plan takes embeddings of .*\[1, 9, 88\]\] in profile 0; its manifest says .*\[1, 11, 88\]\]"):
+    with pytest.raises(
+        ConfigError, match=r"lm_step\.plan takes embeddings of .*\[1, 9, 88\]\] in profile 0; its manifest says .*\[1, 11, 88\]\]"
+    ):
         nvidia.graphs(folder)
 
 
@@ -144,6 +151,12 @@ def test_a_plan_with_fewer_profiles_is_refused(built: Built, changed: Changed, n
     folder = changed(built(), files={"lm_step.plan": (built("--refit") / "lm_step.plan").read_bytes()})
     with pytest.raises(ConfigError, match=r"lm_step\.plan has 1 profiles; its manifest says 2"):
         nvidia.graphs(folder)
+
+
+def test_a_plan_whose_sizes_hang_on_numbers_is_refused(built: Built, nvidia: Nvidia) -> None:
+    nvidia.gpu.on_host = "positions"
+    with pytest.raises(ConfigError, match=r"lm_step\.plan wants positions in the host's memory"):
+        nvidia.graphs(built())
 
 
 @pytest.mark.parametrize("left", [0, 10_000, 29_500, 31_000])
@@ -189,16 +202,23 @@ PROFILES = ("plan", "profiles")
         (set_at("plan", "refittable", value=True), r"plan\.profiles\.lm_step: want 1 \(a refittable plan has but one\), got 2"),
         (lambda m: m["plan"]["profiles"]["lm_step"][1].pop("mask"), r"plan\.profiles\.lm_step\.1: want embeddings, .*, got embeddings, "),
         (set_at(*PROFILES, "vision", 0, "image", "best", value=[1, 3, 16]), r"plan\.profiles\.vision\.0\.image: want 4 sizes, got "),
-        (set_at(*PROFILES, "vision", 0, "image", "most", value=[1, 3, 16, 64]), r"image: want size 32, which the graph has, got 32, 32, 64"),
+        (
+            set_at(*PROFILES, "vision", 0, "image", "most", value=[1, 3, 16, 64]),
+            r"image: want size 32, which the graph has, got 32, 32, 64",
+        ),
         (set_at(*PROFILES, "lm_step", 0, "positions", "least", value=[1, 20]), r"positions: want sizes that do not fall, got 20, 11, 11"),
         (set_at(*PROFILES, "lm_step", 0, "positions", "least", value=[1, -1]), r"positions: want sizes that do not fall, got -1, 11, 11"),
-        (set_at("plan", "stripped", value={"head": {"file": "x"}}), r"no sha256 for x|plan\.stripped: want some of vision, lm_step, got head"),
-        (set_at("plan", "stripped", value={"vision": {"file": "tokenizer.json"}}), r"plan\.refittable: want true for plans without weights"),
+        (
+            set_at("plan", "stripped", value={"head": {"file": "x"}}),
+            r"no sha256 for x|plan\.stripped: want some of vision, lm_step, got head",
+        ),
+        (
+            set_at("plan", "stripped", value={"vision": {"file": "tokenizer.json"}}),
+            r"plan\.refittable: want true for plans without weights",
+        ),
     ],
 )
-def test_a_manifest_that_contradicts_itself_is_refused(
-    built: Built, changed: Changed, edit: Callable[[Manifest], None], why: str
-) -> None:
+def test_a_manifest_that_contradicts_itself_is_refused(built: Built, changed: Changed, edit: Callable[[Manifest], None], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         Bundle(changed(built(), edit))
 

@@ -14,6 +14,7 @@ from pathlib import Path
 FOREIGN = ("tensorrt", "cuda")
 ASKING = {"getattr", "hasattr"}  # how a name is asked for that not every version has
 LINE = re.compile(r"(?P<file>[^:]+):(?P<at>\d+:\d+:\d+:\d+): error: (?P<what>.*)")
+COMMAND_LINE = "args"  # what argparse gives, which has no types
 ANY, HAS_ANY = 'Expression has type "Any"', 'Expression type contains "Any"'
 ANY_EXPLICIT = re.compile(r'Expression type contains "Any" \(has type "(type\[Any\]|Any \| None)"\)')
 
@@ -23,7 +24,7 @@ class Checked:
     """One reading of the sources."""
 
     errors: frozenset[str]  # "file:line: what"
-    lost: tuple[tuple[str, str], ...]  # place and name: an attribute of something whose type is not known, so nothing was proved of it
+    lost: tuple[str, ...]  # "file:line: owner.name": an attribute of something whose type is not known, so nothing was proved of it
 
 
 def imports_foreign(tree: ast.Module) -> bool:
@@ -68,14 +69,15 @@ def check_sources(sources: list[Path], stubs: Path | None, checkout: Path, cache
     return Checked(frozenset(errors), tuple(lost))
 
 
-def _lost(path: Path, checkout: Path, unknown: dict[str, set[str]]) -> Iterator[tuple[str, str]]:
+def _lost(path: Path, checkout: Path, unknown: dict[str, set[str]]) -> Iterator[str]:
     name = str(path.relative_to(checkout)) if path.is_relative_to(checkout) else str(path)
     spans = unknown.get(name, set()) | unknown.get(str(path), set())
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Attribute):
             base = node.value
-            if f"{base.lineno}:{base.col_offset + 1}:{base.end_lineno}:{base.end_col_offset}" in spans:
-                yield f"{name}:{node.lineno}", node.attr
+            known = f"{base.lineno}:{base.col_offset + 1}:{base.end_lineno}:{base.end_col_offset}" not in spans
+            if not known and ast.unparse(base) != COMMAND_LINE:
+                yield f"{name}:{node.lineno}: {ast.unparse(node)}"
 
 
 def attribute_names(sources: list[Path]) -> set[str]:

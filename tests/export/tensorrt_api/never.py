@@ -13,10 +13,11 @@ NEVER = {
     *(f"Builder.platform_has_{name}" for name in "fast_fp16 fast_int8 tf32".split()),
     *(f"IBuilderConfig.{name}" for name in "int8_calibrator algorithm_selector quantization_flags".split()),
     *(f"IBuilderConfig.{verb}_{of}" for verb in ("get", "set") for of in ("calibration_profile", "quantization_flag")),
-    *(f"ILayer.{name}" for name in "precision precision_is_set reset_precision set_output_type get_output_type reset_output_type".split()),
+    *(f"ILayer.{name}" for name in "precision precision_is_set reset_precision set_output_type reset_output_type".split()),
     *(f"ITensor.{name}" for name in "dynamic_range set_dynamic_range reset_dynamic_range".split()),
     *(f"ICudaEngine.{name}" for name in "device_memory_size weight_streaming_budget has_implicit_batch_dimension".split()),
-    "ICudaEngine.create_execution_context_without_device_memory", "OnnxParser.supports_model", "NetworkDefinitionCreationFlag.EXPLICIT_BATCH",
+    "ICudaEngine.create_execution_context_without_device_memory", "OnnxParser.supports_model",
+    "NetworkDefinitionCreationFlag.EXPLICIT_BATCH",
     "IInt8Calibrator", "IInt8EntropyCalibrator", "IInt8EntropyCalibrator2", "IInt8LegacyCalibrator", "IInt8MinMaxCalibrator",
     "CalibrationAlgoType", "QuantizationFlag", "IAlgorithmSelector",
 }  # fmt: skip

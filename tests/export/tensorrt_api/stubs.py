@@ -113,7 +113,7 @@ def overloads(lines: list[str]) -> Iterator[str]:
 def class_stub(name: str, found: Described, translator: Translator, classes: Described) -> Iterator[str]:
     """A class with those inside it, unindented below its own line."""
     bases = [base for base in found["bases"] if base in classes]
-    yield f"class {name.split('.')[-1]}{'(' + bases[0] + ')' if bases else ''}:"
+    yield f"class {name.rsplit('.', maxsplit=1)[-1]}{'(' + bases[0] + ')' if bases else ''}:"
     for inner in classes:
         if inner.startswith(f"{name}.") and inner.count(".") == name.count(".") + 1:
             yield from (f"    {line}" for line in class_stub(inner, classes[inner], translator, classes))

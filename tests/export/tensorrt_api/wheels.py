@@ -20,7 +20,7 @@ from tests.export.tensorrt_api.empty_library import MACHINES, write_libraries
 DESCRIBE = Path(__file__).with_name("describe.py")
 LAST_OF_ALL = "3.12"  # the newest Python that every version here has a wheel for
 OUT_OF_REACH = re.compile(r"connection|retrying|timed out|temporary failure|name resolution|proxy", re.IGNORECASE)
-NAME = re.compile(rb"\b[A-Za-z][A-Za-z0-9_]{2,79}\b")
+ENDED = re.compile(rb"[A-Za-z0-9_]{2,120}(?=\0)")  # a C string's last word; a linker lets "INPUT" be the end of another's
 
 
 class NoRegistry(Exception):
@@ -34,7 +34,7 @@ class Wheel:
     project: str
     version: str
     module: str
-    needs: tuple[tuple[str, str], ...] = ()  # pure packages beside it
+    needs: tuple[str, ...] = ()  # pure packages beside it, of any version
 
     def __str__(self) -> str:
         return f"{self.project} {self.version}"
@@ -47,20 +47,25 @@ TENSORRT = (
     Wheel("tensorrt-cu12-bindings", "10.16.1.11", "tensorrt_bindings"),
     Wheel("tensorrt-cu13-bindings", "11.4.0.106", "tensorrt_bindings"),
 )
-PATHFINDER = (("cuda-pathfinder", "1.9.0"),)
 CUDA = (
     Wheel("cuda-python", "12.6.2.post1", "cuda.bindings.runtime"),
-    Wheel("cuda-bindings", "13.4.4", "cuda.bindings.runtime", PATHFINDER),
+    Wheel("cuda-bindings", "13.4.4", "cuda.bindings.runtime", ("cuda-pathfinder",)),
 )
 PAIRS = tuple(zip(TENSORRT, (CUDA[0], CUDA[1], CUDA[1], CUDA[1]), strict=True))
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """Either what the module said of itself, or, without a wheel for this Python, the names that its file holds."""
+    """Either what the module said of itself, or, without a wheel for this Python, the strings that its file holds."""
 
     said: dict[str, Any] | None
-    names: frozenset[str]
+    names: frozenset[str]  # of everything it has, whosever; or ends of strings
+
+    def lacks(self, names: set[str]) -> set[str]:
+        if self.said is not None:
+            return names - self.names
+        strings = "\0".join((*self.names, ""))
+        return {name for name in names if f"{name}\0" not in strings}
 
 
 def contents(wheel: Wheel, cache: Path) -> Contents:
@@ -88,33 +93,44 @@ def names_of(said: dict[str, Any]) -> set[str]:
 
 def _read(wheel: Wheel, folder: Path) -> dict[str, Any]:
     site = folder / "site"
-    if not _fetch((wheel.project, wheel.version), site, folder):
-        _fetch((wheel.project, wheel.version), site, folder, LAST_OF_ALL)
+    if not _fetch(f"{wheel.project}=={wheel.version}", site, folder):
+        _fetch(f"{wheel.project}=={wheel.version}", site, folder, LAST_OF_ALL)
         files = [path for path in site.rglob("*.so") if path.name.split(".")[0] in ("tensorrt", "runtime")]
-        found = {match.decode() for path in files for match in NAME.findall(path.read_bytes())}
+        found = {match.decode() for path in files for match in ENDED.findall(path.read_bytes())}
+        found |= {word for path in site.rglob("__init__.py") for word in re.findall(r"\w+", path.read_text("utf-8"))}
         return {"said": None, "names": sorted(found)}
     for need in wheel.needs:
-        _fetch(need, site, folder)
+        if not _fetch(need, site, folder):
+            raise RuntimeError(f"{wheel} needs {need}, which this Python cannot have")
     return {"said": _asked(wheel, site, folder)}
 
 
-def _fetch(asked: tuple[str, str], site: Path, folder: Path, python: str | None = None) -> bool:
-    """Unpack a version for this machine, or for `python` on one that all versions are made for; False where it has none for this one."""
-    project, version = asked
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--retries=1", "--timeout=30", f"--dest={folder}"]
+def _fetch(asked: str, site: Path, folder: Path, python: str | None = None) -> bool:
+    """Unpack what is asked for, for this machine, or for `python` on one that all are made for; False where there is none for this one."""
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--only-binary=:all:",
+        "--retries=1",
+        "--timeout=30",
+        f"--dest={folder}",
+    ]
     if python is not None:
         systems = ("manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
         command += [f"--python-version={python}", "--implementation=cp", *(f"--platform={system}" for system in systems)]
     elif platform.machine() not in MACHINES or sys.platform != "linux":
         return False
-    result = subprocess.run([*command, f"{project}=={version}"], capture_output=True, text=True, check=False)
+    result = subprocess.run([*command, asked], capture_output=True, text=True, check=False)
     if result.returncode:
         if OUT_OF_REACH.search(result.stderr):
-            raise NoRegistry(f"{project} {version}: {result.stderr.strip().splitlines()[-1]}")
+            raise NoRegistry(f"{asked}: {result.stderr.strip().splitlines()[-1]}")
         if python is None:
             return False
-        raise RuntimeError(f"{project} {version}: {result.stderr}")
-    (file,) = folder.glob(f"{project.replace('-', '_')}-*.whl")
+        raise RuntimeError(f"{asked}: {result.stderr}")
+    (file,) = folder.glob("*.whl")
     with zipfile.ZipFile(file) as archive:
         archive.extractall(site, [name for name in archive.namelist() if name.endswith((".py", ".so"))])
     file.unlink()

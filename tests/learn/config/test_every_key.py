@@ -10,7 +10,7 @@ import pytest
 
 from edge_vla.errors import ConfigError
 from edge_vla.learn.config import check_config
-from edge_vla.learn.config_keys import FOR_THE_TRAINER, INERT, NEVER, SECTIONS, SETTLED, TOP, UNREAD
+from edge_vla.learn.config_keys import FOR_THE_EXPORTER, FOR_THE_TRAINER, INERT, NEVER, SECTIONS, SETTLED, TOP, UNREAD
 from tests.learn.config.portrait import Look, policy, ratios, scaling, training
 
 Config = dict[str, Any]
@@ -152,9 +152,10 @@ def merged(under: Config, over: Config) -> Config:
     return out
 
 
-def test_a_key_is_one_of_three_things() -> None:
-    assert set(PROBES) | FOR_THE_TRAINER == KNOWN
-    assert not set(PROBES) & FOR_THE_TRAINER
+def test_a_key_is_one_of_four_things() -> None:
+    assert set(PROBES) | FOR_THE_TRAINER | FOR_THE_EXPORTER == KNOWN
+    assert not set(PROBES) & (FOR_THE_TRAINER | FOR_THE_EXPORTER)
+    assert not FOR_THE_TRAINER & FOR_THE_EXPORTER
     assert not KNOWN & (INERT | NEVER)
     assert UNREAD | SETTLED == INERT
 
@@ -193,21 +194,29 @@ GOOD = {
     "trainer.accelerator": "gpu", "trainer.strategy": "ddp", "trainer.precision": 16, "trainer.logger": ["csv"],
     "trainer.use_distributed_sampler": False, "trainer.log_every_n_steps": 0, "trainer.val_check_interval": 0.5,
     "trainer.limit_val_batches": 100, "trainer.check_val_every_n_epoch": 1, "trainer.accumulate_grad_batches": 4,
+    "action_layout": ["linear_x", "-", "angular_z", "-"], "action_period_s": 0.1, "action_execute": "chunk",
 }  # fmt: skip
 BAD = {  # what is nearly right
     "seed": -1, "batch_size": 0, "num_workers": 1.5, "gpus": -3, "num_nodes": 0, "train_weights": [-1], "model_load_source": "tensorflow",
     "train_dataset": {"windw_size": 3}, "val_dataset": [{"tpye": "x"}], "trainer.precision": 8, "trainer.logger": [1],
     "trainer.use_distributed_sampler": 1, "trainer.log_every_n_steps": -1, "trainer.val_check_interval": 0,
     "trainer.limit_val_batches": -1, "trainer.check_val_every_n_epoch": 0, "trainer.accumulate_grad_batches": 1.5,
+    "action_layout": ["linear_x", "linear_x"], "action_period_s": 0, "action_execute": "last",
 }  # fmt: skip
 
 
-def test_every_key_of_the_trainer_is_tried() -> None:
-    assert set(GOOD) == FOR_THE_TRAINER
+def test_every_key_that_is_handed_on_is_tried() -> None:
+    assert set(GOOD) == FOR_THE_TRAINER | FOR_THE_EXPORTER
+
+
+@pytest.mark.parametrize("layout", [[], ["linear_x", "yaw"], "linear_x", ["linear_x", 1], [["linear_x"]]])
+def test_a_layout_is_of_axes_and_dashes(layout: object) -> None:
+    with pytest.raises(ConfigError, match=r"action_layout .*: want a list of linear_x, linear_y and angular_z, each once at most"):
+        check_config({"action_layout": layout})
 
 
 @pytest.mark.parametrize("key", GOOD)
-def test_what_is_for_the_trainer_is_checked_and_handed_on(key: str) -> None:
+def test_what_is_for_others_is_checked_and_handed_on(key: str) -> None:
     config = said(key, GOOD[key])
     assert check_config(config) == config
     with pytest.raises(ConfigError, match=key):
