@@ -51,7 +51,7 @@ def export(model: Path, out: Path, options: Sequence[str]) -> dict[str, Any]:
     command = [sys.executable, "-c", code, str(model), "--out", str(out), "--precision", "w4", "--as", "vlm", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not out.is_dir():
-        raise SystemExit(f"the export failed:\n{done.stderr[-3000:]}")
+        raise SystemExit(f"the export ended with {done.returncode}:\n{done.stderr[-3000:]}")
     weights = folder_bytes(model, "*.safetensors")
     (peak,) = memory(done.stderr, "VmHWM")
     return {

@@ -83,16 +83,11 @@ def _export(module: nn.Module, inputs: tuple[Tensor, ...], shapes: tuple[dict[in
     """torch's own export, unoptimised."""
     positional = _Positional(module)
     positional.training = False
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # an operator of torch alone
-    try:
-        with torch.no_grad():
-            return torch.onnx.export(
-                positional, inputs, None, input_names=names[0], output_names=names[1], opset_version=OPSET, dynamo=True, verbose=False,
-                optimize=False, dynamic_shapes={"inputs": shapes},
-            )  # fmt: skip
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+    with torch.no_grad():
+        return torch.onnx.export(
+            positional, inputs, None, input_names=names[0], output_names=names[1], opset_version=OPSET, dynamo=True, verbose=False,
+            optimize=False, dynamic_shapes={"inputs": shapes},
+        )  # fmt: skip
 
 
 @contextmanager

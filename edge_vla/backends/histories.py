@@ -64,6 +64,10 @@ class _Windowed:
     def forget(self) -> None:
         self._window.clear()
 
+    def _with(self, newest: Array) -> list[Array]:
+        """The window as it will be; a frame joins it once it was read."""
+        return [*self._window, newest][-self._policy.window :]
+
     def _sequence(self, frames: int) -> Stencil:
         """Laid out once for each number of frames."""
         if frames not in self._laid:
@@ -96,16 +100,20 @@ class Apart(_Windowed):
     """History `post`: a pass of the language model for each frame, whose tokens the head strings together."""
 
     def read(self, pictures: Array) -> Array:
-        self._window.append(self._tokens(pictures, self._sequence(1))[0])
-        return self._head(np.stack(self._window))
+        tokens = self._tokens(pictures, self._sequence(1))[0]
+        said = self._head(np.stack(self._with(tokens)))
+        self._window.append(tokens)
+        return said
 
 
 class Strung(_Windowed):
     """Histories `pre` and `video`: one pass of the language model over all frames of the window."""
 
     def read(self, pictures: Array) -> Array:
+        frames = self._with(pictures[0])
+        said = self._head(self._tokens(np.stack(frames), self._sequence(len(frames))))
         self._window.append(pictures[0])
-        return self._head(self._tokens(np.stack(self._window), self._sequence(len(self._window))))
+        return said
 
 
 class Spelled:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_vla.action_scaling import ActionScaling
+from edge_vla.action_scaling import ActionScaling, Numbers
 from edge_vla.backends.backbone_manifest import Scaling
 from edge_vla.backends.bundle import Bundle, PolicyManifest
 from edge_vla.backends.graphs import Array, Graphs
@@ -119,6 +119,10 @@ class PolicyEngine:
 
 def scaling_of(told: Scaling) -> ActionScaling:
     """Numbers to robot units; an arm's stay in its tool's frame, whose pose nobody tells here."""
-    mean, deviation = (tuple(numbers) if isinstance(numbers, list) else numbers for numbers in (told.mean, told.deviation))
     bounds = None if told.bounds is None else (told.bounds[0], told.bounds[1])
-    return ActionScaling(bounds, 0.0 if mean is None else mean, deviation, told.mu, gripper=told.gripper)
+    deviation = None if told.deviation is None else _numbers(told.deviation)
+    return ActionScaling(bounds, _numbers(told.mean), deviation, told.mu, gripper=told.gripper)
+
+
+def _numbers(told: float | list[float]) -> Numbers:
+    return tuple(told) if isinstance(told, list) else told

@@ -61,6 +61,13 @@ def test_memory_is_taken_once(tiny: Path) -> None:
     assert len(graph._passes) == 1
 
 
+def test_longer_inputs_take_the_place_of_shorter_ones(tiny: Path) -> None:
+    graph = BoundGraph(session(tiny / "lm_step.onnx", 1))
+    for new in (2, 3, 9, 4, 9):
+        graph.run(step(new, 0) | cached(0))
+    assert {array.base.size for _, inputs in graph._passes.values() for name, array in inputs.items() if name == "positions"} == {9}
+
+
 def test_more_shapes_than_are_kept_are_bound_anew(tiny: Path, plain: ort.InferenceSession, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bound, "PASSES", 2)
     graph = BoundGraph(session(tiny / "lm_step.onnx", 1))
@@ -152,11 +159,11 @@ def test_no_step_writes_where_it_reads_and_no_answer_takes_new_memory(tiny: Path
     seen = []
     for _ in range(3):
         cache.clear()
-        for new in (5, 1, 1, 1):
+        for new in (5, 1, 1):
             cache.asked(step(new, cache.past))
             places = cache.places()
             addresses = [place.address for place in places.values() if 0 not in place.shape]
             assert len(set(addresses)) == len(addresses)
             seen.append(addresses)
             cache.turn()
-    assert seen[:4] == seen[4:8] == seen[8:]
+    assert seen[:3] == seen[3:6] == seen[6:]

@@ -54,6 +54,16 @@ def more(value: int) -> list[int]:
     return [*range(5, 21), value]
 
 
+def prefix(tokens: int = 4, kept: int = 4, names: tuple[str, str] = ("keys", "values")) -> Edit:
+    """A graph that reads the image alone; the tiny bundle has none."""
+
+    def tensor(name: str, *shape: int) -> dict[str, object]:
+        return {"name": name, "dtype": "float32", "shape": list(shape)}
+
+    outputs = [tensor(name, 1, 1, kept, 88) for name in names]
+    return lambda m: m["graphs"].update(prefix={"file": "lm_step.onnx", "inputs": [tensor("tokens", 1, tokens, 88)], "outputs": outputs})
+
+
 REFUSED: dict[str, tuple[Edit, str]] = {
     "no lm_step": (without("lm_step"), "graphs: want vision and lm_step, got vision"),
     "no vision": (without("vision"), "graphs: want vision and lm_step, got lm_step"),
@@ -118,6 +128,20 @@ REFUSED: dict[str, tuple[Edit, str]] = {
     "unknown logits": (
         lambda m: m["graphs"]["lm_step"]["outputs"][0]["shape"].__setitem__(1, "V"),
         "graphs.lm_step.outputs.logits: want a fixed size of at least 1 on axis 1, got logits float32[1, ?]",
+    ),
+    # the graph that only saves time
+    "a prefix of other tokens": (
+        prefix(tokens=5),
+        "graphs.prefix.inputs.tokens: want 4, as language.image_tokens says, on axis 1, got tokens float32[1, 5, 88]",
+    ),
+    "a prefix that keeps too little": (
+        prefix(kept=3),
+        "graphs.prefix.outputs.keys: want 4, as language.image_tokens says, on axis 2, got keys float32[1, 1, 3, 88]",
+    ),
+    "a prefix that keeps no values": (prefix(names=("keys", "queries")), "graphs.prefix.outputs: want keys, values, got keys, queries"),
+    "a prefix and no lm_step": (
+        lambda m: (prefix()(m), m["graphs"].pop("lm_step")),
+        "graphs: want vision, prefix and lm_step, got vision, prefix",
     ),
     # rows
     "loc_start": (tokens(loc_start=22), "tokens.loc_start: want 0..21 for 64 bins of 85 rows, got 22"),
@@ -214,6 +238,10 @@ REFUSED: dict[str, tuple[Edit, str]] = {
         "schema_version: this edge_vla reads 1, got '3'; update edge_vla or export it again",
     ),
 }
+
+
+def test_a_graph_that_reads_the_image_alone_may_be_there(make_bundle: Make) -> None:
+    assert [*Bundle(make_bundle(prefix())).manifest.graphs] == ["vision", "lm_step", "prefix"]
 
 
 @pytest.mark.parametrize(("edit", "why"), REFUSED.values(), ids=REFUSED.keys())

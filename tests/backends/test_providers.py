@@ -56,6 +56,15 @@ def test_a_session_that_opened_on_another_provider_is_refused(tiny: Path) -> Non
         require_first([], "cpu", tiny)
 
 
+def test_a_runtime_that_gives_way_is_found_out(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = ort.InferenceSession
+    monkeypatch.setattr(ort, "get_available_providers", lambda: list(PROVIDERS.values()))
+    monkeypatch.setattr(ort, "InferenceSession", lambda path, options, providers: real(path, providers=["CPUExecutionProvider"]))
+    session(tiny / "vision.onnx", 1, "cpu")
+    with pytest.raises(ConfigError, match=r"provider 'cuda': onnxruntime runs .*vision\.onnx on CPUExecutionProvider"):
+        session(tiny / "vision.onnx", 1, "cuda")
+
+
 def test_nodes_that_would_fall_to_the_cpu_are_an_error(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Azure's provider is in every wheel and runs none of these nodes: what CUDA does to an operator it lacks."""
     monkeypatch.setitem(PROVIDERS, "azure", "AzureExecutionProvider")

@@ -51,7 +51,7 @@ def read(one: Grammar, text: str, picture: PictureMap = SQUASHED, chances: Chanc
 def test_the_registry_holds_every_format_under_its_name() -> None:
     assert all(name == one.name for name, one in GRAMMARS.items())
     folder = Path(edge_vla.grammars.__file__).parent
-    parts = {"__init__", "grammar", "machine", "notation", "picture", "senses", "steps", "tags", "telling", "vocabulary"}
+    parts = {"__init__", "grammar", "machine", "notation", "picture", "senses", "spots", "steps", "tags", "telling", "vocabulary"}
     assert {file.stem for file in folder.glob("*.py")} - parts == set(GRAMMARS)
 
 

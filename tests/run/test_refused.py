@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -218,15 +217,6 @@ def test_the_oracle_cannot_see_a_real_room(refused: Callable[..., str]) -> None:
 
 
 def test_an_engine_trained_in_the_simulator_does_not_drive_a_real_robot(refused, monkeypatch: pytest.MonkeyPatch) -> None:
-    @dataclass
-    class Manifest:
-        domain: str = "sim"
-
-    class Bundle:
-        def __init__(self, path: Path) -> None:
-            self.manifest = Manifest()
-
-    monkeypatch.setattr("edge_vla.backends.bundle.Bundle", Bundle)
     monkeypatch.setattr(places, "HOME", CHECKOUT)
     said = refused("--goal", "find_object", "--target", "cup", "--engine", "engines/default", "--robot", str(REAL_ROBOT))
     assert "was trained on 'sim' images and this robot is 'real'; --allow-domain-mismatch" in said

@@ -75,7 +75,8 @@ QUANTISATION = (
     ),
     Case(
         Rule.SCALE, "DequantizeLinear",
-        model("(float[1] x, double s) => (y) <int8[1] w = {1}>", "d = DequantizeLinear(w, s) y = Cast <to = 1> (d)"), FINE, name="type",
+        model("(float[1] x) => (y) <int8[1] w = {1}, double s = {0.1}>", "d = DequantizeLinear(w, s) y = Cast <to = 1> (d)"), FINE,
+        name="type",
     ),
     Case(Rule.SCALE, "QuantizeLinear", through(scale="float s = {0.0}"), FINE, name="zero"),
     Case(Rule.SCALE, "DequantizeLinear", through(scale="float s = {-0.1}"), FINE, name="negative"),
