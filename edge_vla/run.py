@@ -97,8 +97,17 @@ def request_of(args: argparse.Namespace) -> Request:
     folder = run_folder(args.record, goal, target)
     source = args.robot or profile_file()
     return Request(
-        profile, plan, engine, args.seed, args.timeout_s, folder, args.allow_domain_mismatch, args.allow_unverified, source,
-        args.text or "", args.stop_at,
+        profile,
+        plan,
+        engine,
+        args.seed,
+        args.timeout_s,
+        folder,
+        args.allow_domain_mismatch,
+        args.allow_unverified,
+        source,
+        args.text or "",
+        args.stop_at,
     )
 
 
@@ -169,7 +178,10 @@ def _run(request: Request, interrupt: Interrupt, out: Console) -> Summary:
         stack.callback(_drop_if_empty, request.folder)
         session = stack.enter_context(Session(request, interrupt, partial(out.print, soft_wrap=True)))
         engine = open_engine(
-            request.engine, profile, truth_of=session.truth_of if profile.simulated else None, allow_domain=request.allow_domain_mismatch,
+            request.engine,
+            profile,
+            truth_of=session.truth_of if profile.simulated else None,
+            allow_domain=request.allow_domain_mismatch,
             allow_unverified=request.allow_unverified,
         )
         stack.callback(engine.close)

@@ -39,6 +39,7 @@ class Gpu:
     interrupt_at: int = -1  # SIGINT comes at this step of the builder
     execute_fails: bool = False
     nan_output: str = ""
+    scratch: int = 4096  # bytes between layers
     on_host: str = ""  # a tensor that TensorRT wants in the host's memory
     off: float = 0.0  # by which share every number that comes out is too large
     capture_fails: bool = False
@@ -74,6 +75,8 @@ class Memory:
         return sum(each.nbytes for address, each in self.device.items() if address not in hosts)
 
     def allocate(self, nbytes: int) -> int:
+        if not nbytes:
+            return 0  # as CUDA: nothing, and no error
         if self.taken + nbytes > self._gpu.memory_bytes:
             raise Fault("cudaErrorMemoryAllocation")
         return self._place(np.full(nbytes, 0xFF, np.uint8))
@@ -94,7 +97,7 @@ class Memory:
         return address
 
     def free(self, address: int) -> None:
-        if self.device.pop(address, None) is None:
+        if address and self.device.pop(address, None) is None:
             raise Fault("cudaErrorInvalidValue")
 
     def free_host(self, address: int) -> None:

@@ -21,7 +21,6 @@ NUMPY = {
     DataType.FLOAT: np.float32, DataType.HALF: np.float16, DataType.INT64: np.int64, DataType.INT32: np.int32, DataType.UINT8: np.uint8,
     DataType.BOOL: np.bool_,
 }  # fmt: skip
-SCRATCH = 4096
 Shape = tuple[int, ...]
 
 
@@ -91,7 +90,7 @@ class ICudaEngine:
 
     @property
     def device_memory_size_v2(self) -> int:
-        return SCRATCH
+        return GPU.scratch
 
     @property
     def refittable(self) -> bool:

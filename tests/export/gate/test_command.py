@@ -25,7 +25,7 @@ def as_json(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> d
 def test_the_fp32_export_passes(fp32: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([str(fp32)]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "TensorRT 10.3: vision.onnx, lm_step.onnx: passed", "TensorRT 11: vision.onnx, lm_step.onnx: passed",
+        "TensorRT 10.3: vision.onnx, prefix.onnx, lm_step.onnx: passed", "TensorRT 11: vision.onnx, prefix.onnx, lm_step.onnx: passed",
     ]  # fmt: skip
 
 

@@ -125,3 +125,15 @@ def paint() -> Callable[..., Frame]:
         return Frame(rgb, 0, 0)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def fp32(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default engine's shape in graphs that TensorRT reads: all of a prefill in one. Do not write into it."""
+    from export.default import export_default
+    from tests.export.conftest import exporting
+
+    out = tmp_path_factory.mktemp("engines") / "portable"
+    with exporting():
+        export_default(checkpoint, out, "fp32", portable=True)
+    return out

@@ -35,8 +35,8 @@ pytestmark = pytest.mark.slow
 Config = dict[str, Any]
 # A head on action tokens, one that reads what a picture and a text have, one on latents beside the sequence, one that decodes.
 POLICIES = [
-    ("RoboPaligemma", "LSTMDecoder", "post"), ("RoboPaligemma", "FCDecoder", "video"), ("RoboUform", "GPTDecoder", "post"),
-    ("RoboFlamingo", "GPTDecoder", "pre"), ("RoboPaligemma", "DiscreteDecoder", "post"),
+    ("RoboPaligemma", "LSTMDecoder", "post"), ("RoboPaligemma", "FCDecoder", "video"), ("RoboUform", "LSTMDecoder", "post"),
+    ("RoboFlamingo", "LSTMDecoder", "pre"), ("RoboPaligemma", "DiscreteDecoder", "post"),
 ]  # fmt: skip
 
 

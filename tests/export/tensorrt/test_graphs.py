@@ -109,6 +109,21 @@ def test_growing_caches_change_places_at_every_step(built: Built, nvidia: Nvidia
     assert seen[5] == first
 
 
+def test_the_same_length_on_the_other_side_is_another_place(tiny: Path, built: Built, nvidia: Nvidia) -> None:
+    """Six behind five and one are where six behind a prefill of six are not."""
+    ours, theirs = nvidia.graphs(built()), OnnxGraphs(Bundle(tiny))
+    for first, later in ((5, 2), (6, 1), (5, 2), (6, 1)):
+        for a, b in zip(conversation(ours, first, later, first), conversation(theirs, first, later, first), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_plans_that_need_no_memory_between_layers_run(built: Built, machine: Nvidia) -> None:
+    machine.gpu.scratch = 0
+    graphs = machine.graphs(built())
+    assert np.isfinite(graphs.run("vision", picture())["tokens"]).all()
+    graphs.close()
+
+
 def test_slots_stay_where_they_are(built: Built, nvidia: Nvidia, monkeypatch: pytest.MonkeyPatch) -> None:
     graphs = nvidia.graphs(built("--kv", "static"))
     seen = addresses(nvidia, graphs, monkeypatch)
