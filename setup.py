@@ -41,7 +41,9 @@ setup(
         "gpu": ["onnxruntime-gpu>=1.19"],  # x86; a Jetson takes NVIDIA's own wheel
         # TensorRT comes with JetPack: 6 has CUDA 12 and Python 3.10, 7 has CUDA 13 and Python 3.12. cuda.bindings is there from 12.6.2 on.
         "jetson": [
-            "jetson-stats>=4.2.8", 'cuda-python>=12.6.2,<13; python_version < "3.12"', 'cuda-python>=13; python_version >= "3.12"',
+            "jetson-stats>=4.2.8",
+            'cuda-python>=12.6.2,<13; python_version < "3.12"',
+            'cuda-python>=13; python_version >= "3.12"',
         ],
         "sim": ["mujoco>=3.2.1"],  # 3.17 is the last for Python 3.10
         "learn": ["torch==2.13.0", "transformers>=5.20", "safetensors>=0.5", "peft>=0.18", "pyyaml>=6"],

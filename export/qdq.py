@@ -24,6 +24,7 @@ from export.products import Product, products, require_known
 from export.weight_store import Store, rest, storing
 
 LEVELS = 127  # of int8 on either side of 0; -128 is not used, so that ranges are symmetric
+NOTHING = 1e-30  # a row of weights below this is one of zeros: a level of it would not be a whole float32 any more
 Ends = tuple[float, float]
 
 
@@ -146,13 +147,13 @@ class _Quantising:
 
 
 def scales_of(file: OnnxFile, product: Product) -> np.ndarray:
-    """(outputs,) float32: of one level of int8 over each output's weights; 1 where all of them are 0."""
+    """(outputs,) float32: of one level of int8 over each output's weights; 1 where they are nothing."""
     peaks = []
     for piece in product.rows(file):
         across = tuple(range(1, piece.ndim)) if product.axis == 0 else 0
         peaks.append(np.abs(piece).max(axis=across))
     peak = np.concatenate(peaks) if product.axis == 0 else np.max(peaks, axis=0)
-    return np.where(peak > 0, peak / np.float32(LEVELS), np.float32(1)).astype(np.float32)
+    return np.where(peak > NOTHING, peak / np.float32(LEVELS), np.float32(1)).astype(np.float32)
 
 
 def _store_int8(store: Store, file: OnnxFile, product: Product, steps: np.ndarray, put: str) -> float:
