@@ -36,7 +36,7 @@ from edge_vla.parts import open_bundle
 from edge_vla.sim.objects import CLASSES
 from edge_vla.types import Frame
 from export.default import export_default, fold_batch_norms, load_finder, range_pictures
-from export.precision import Picture
+from export.finder.int8 import Picture
 
 WARM_UP = 3  # rounds over all questions
 

@@ -12,8 +12,8 @@ from edge_vla.backends.cache import PAST
 from edge_vla.backends.graphs import Array, Feed
 from edge_vla.errors import ConfigError
 from edge_vla.learn.finder.model import Finder
-from export.finder_onnx import modules_of, trace
-from export.precision import Picture, evened, image_of, in_blocks, operators, quantise_measured
+from export.finder.int8 import Picture, evened, image_of, in_blocks, operators, quantise_measured
+from export.finder.onnx import modules_of, trace
 
 VERSION = str(ov.__version__)
 

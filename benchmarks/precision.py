@@ -26,14 +26,14 @@ from onnx import helper, numpy_helper
 
 from edge_vla.learn.finder.language import build_tokenizer
 from edge_vla.learn.finder.model import Finder
-from export.block_timing import measure, winners
 from export.default import fold_batch_norms, load_finder
-from export.finder_onnx import modules_of, trace
-from export.half import halve
-from export.nbits import quantise_weights
-from export.onnx_file import OnnxFile
-from export.qdq import quantise_qdq, tensors
-from export.rounding import Reference, relative
+from export.files.onnx_file import OnnxFile
+from export.finder.onnx import modules_of, trace
+from export.precision.block_timing import measure, winners
+from export.precision.half import halve
+from export.precision.nbits import quantise_weights
+from export.precision.qdq import quantise_qdq, tensors
+from export.precision.rounding import Reference, relative
 
 Feed = dict[str, NDArray[Any]]
 Make = Callable[[Path, Path], object]

@@ -11,7 +11,7 @@ from transformers import GemmaForCausalLM, LogitsProcessor, LogitsProcessorList,
 from edge_vla.backends.decode import decode_detection, pick_bin
 from edge_vla.backends.manifest import Tokens
 from edge_vla.learn.finder.model import IMAGE_TOKENS, Finder
-from export.finder_onnx import modules_of
+from export.finder.onnx import modules_of
 
 Bins = tuple[int, ...] | None
 Peer = Callable[[Tensor, list[int], int], Bins]  # image (1, 3, 224, 224), rows of the prompt, row of the thing's name

@@ -9,7 +9,7 @@ TARGETS = {
     "verify": "export.verify",
     "plan": "export.plan",
     "tensorrt": "export.tensorrt",
-    "torch2trt": "export.torch2trt_route",
+    "torch2trt": "export.torch2trt",
     "jetson-check": "export.jetson_check",
     "gate": "export.gate",
 }

@@ -20,11 +20,11 @@ from edge_vla.learn.finder.batch import decode
 from edge_vla.learn.finder.language import BOS, EOS, LOC_BINS, PAD, UNK, WORDS, build_tokenizer
 from edge_vla.learn.finder.model import IMAGE_TOKENS, Finder
 from edge_vla.sim.objects import CLASSES
-from export.calibrate import calibrate_bundle
-from export.finder_onnx import forget_origin, modules_of, parity, trace
-from export.manifest import write_manifest
-from export.precision import Picture, evened, quantise
-from export.reference import add_reference
+from export.bundle.manifest import write_manifest
+from export.finder.calibrate import calibrate_bundle
+from export.finder.int8 import Picture, evened, quantise
+from export.finder.onnx import forget_origin, modules_of, parity, trace
+from export.finder.reference import add_reference
 
 TOLERANCE = 2e-3  # of fp32 ONNX against fp32 torch, largest absolute difference of any output
 PICTURES = 64  # that int8 scales are measured on

@@ -21,7 +21,7 @@ from edge_vla.arguments import Arguments
 from edge_vla.backends.bundle import Bundle
 from edge_vla.errors import ConfigError, EdgeVLAError
 from edge_vla.machine.tree import ROOT, Tree
-from export.check_report import Outcome, Report
+from export.board.report import Outcome, Report
 
 EXIT_FAILS, EXIT_REFUSED, EXIT_STOPPED = 1, 2, 130
 SMALL = Path(__file__).resolve().parents[1] / "tests" / "golden" / "tiny_bundle"
@@ -42,8 +42,8 @@ def check(bundles: Sequence[Path], looks: int, folder: Path, tree: Tree, console
     """Everything, in order; what fails is told and does not stop the rest. Raises ConfigError for what cannot be checked at all."""
     if not 10 <= looks <= 100_000:
         raise ConfigError(f"looks {looks}: want 10 to 100000")
-    from export.device_checks import CHECKS, Case
-    from export.device_facts import facts
+    from export.board.checks import CHECKS, Case
+    from export.board.facts import facts
 
     cases = [Case(Bundle(path), folder / f"{number}-{path.resolve().name}", looks, tree) for number, path in enumerate(bundles)]
     report = Report(facts(tree))

@@ -42,8 +42,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from export.bundling import as_json, export_model
-    from export.checkpoints import load, wanted_of
+    from export.bundle.bundling import as_json, export_model
+    from export.bundle.checkpoints import load, wanted_of
 
     model = load(args.model, args.backbone)
     manifest = export_model(model, wanted_of(args, model), say=lambda line: print(f"{args.out}: {line}", file=sys.stderr))

@@ -16,16 +16,16 @@ from rich.console import Console
 
 from edge_vla.arguments import Arguments
 from edge_vla.errors import ConfigError
-from export.bundle_plan import plan_bundle
-from export.devices import DEVICES, GIB, Device, Mode, find_device, find_mode
-from export.footprint import WORKSPACE_BYTES, Footprint, footprint
-from export.nearest import Wish, instead, shorter_sequence
-from export.number_formats import PRECISIONS, Precision, find_precision
-from export.plan_sheet import show
-from export.policy_shapes import KINDS, Policy
-from export.roofline import Time, look_s, stages, time_of
-from export.subject import Subject, find_subject
-from export.workload import BIN_ROWS, BOX_ROWS, OUTPUTS, Workload
+from export.planning.bundles import plan_bundle
+from export.planning.devices import DEVICES, GIB, Device, Mode, find_device, find_mode
+from export.planning.footprint import WORKSPACE_BYTES, Footprint, footprint
+from export.planning.nearest import Wish, instead, shorter_sequence
+from export.planning.number_formats import PRECISIONS, Precision, find_precision
+from export.planning.policy_shapes import KINDS, Policy
+from export.planning.roofline import Time, look_s, stages, time_of
+from export.planning.sheet import show
+from export.planning.subject import Subject, find_subject
+from export.planning.workload import BIN_ROWS, BOX_ROWS, OUTPUTS, Workload
 
 EXIT_REFUSED = 2
 WIDTH = 140  # columns where there is no terminal

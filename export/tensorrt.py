@@ -20,12 +20,12 @@ from edge_vla.backends.plan_contract import caches
 from edge_vla.errors import ConfigError, EngineError
 from edge_vla.machine.tree import ROOT, Tree
 from edge_vla.opening import INSTALL
-from export.build_room import need_of, refusal, room_here, room_of
-from export.devices import DEVICES
-from export.profiles import Lengths, Profiles, lengths_of, profiles_of
+from export.planning.devices import DEVICES
+from export.plans.profiles import Lengths, Profiles, lengths_of, profiles_of
+from export.plans.room import need_of, refusal, room_here, room_of
 
 if TYPE_CHECKING:
-    from export.plan_builder import Choices
+    from export.plans.builder import Choices
 
 EXIT_REFUSED, EXIT_STOPPED = 2, 130
 TARGETS = ("10.3", "11")  # of the gate: JetPack 6's TensorRT and the next major version
@@ -121,7 +121,7 @@ def require_room(order: Order, workspace_mb: int, args: Any, tree: Tree, console
 def choices_of(args: Any) -> Choices:
     """Raises ConfigError, also without TensorRT: whatever builds needs it."""
     try:
-        from export.plan_builder import Choices
+        from export.plans.builder import Choices
     except ModuleNotFoundError as err:
         module = str(err.name).split(".")[0]
         raise ConfigError(f"no module {module}: {INSTALL.get(module, f'pip install {module}')}") from err
@@ -136,7 +136,7 @@ def run(args: Any, tree: Tree, console: Console) -> None:
     require_room(order, args.workspace_mb, args, tree, console)
     if choices is None:
         return
-    from export.engine_plans import make_plans
+    from export.plans.engine_plans import make_plans
 
     make_plans(order, choices, tree, console)
 

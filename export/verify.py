@@ -15,8 +15,8 @@ from pathlib import Path
 from edge_vla.backends.bundle import Bundle, sha256
 from edge_vla.backends.manifest import Manifest
 from edge_vla.errors import ConfigError, EdgeVLAError
-from export.manifest import write_manifest
-from export.verifying import BOUNDS, verify
+from export.bundle.manifest import write_manifest
+from export.bundle.verifying import BOUNDS, verify
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -56,7 +56,7 @@ def _table(manifest: Manifest, worst: dict[str, float], answers: str) -> str:
 
 def _refresh(bundle: Bundle, model: Path) -> None:
     """Probes and answers anew. The bundle's own weights stay what they are. Raises ConfigError for another model's folder."""
-    from export.refreshing import refresh
+    from export.bundle.refreshing import refresh
 
     found = refresh(bundle, model)
     m = bundle.manifest.model_copy(update={"sha256": bundle.manifest.sha256 | {name: sha256(bundle.path(name)) for name in found}})

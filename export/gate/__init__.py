@@ -3,9 +3,9 @@
 Needs onnx, no torch and no ONNX Runtime.
 """
 
+from export.files.operators import TABLES
 from export.gate.check import check
 from export.gate.command import main
 from export.gate.finding import Basis, Finding, Rule
-from export.operators import TABLES
 
 __all__ = ["TABLES", "Basis", "Finding", "Rule", "check", "main"]

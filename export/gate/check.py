@@ -6,6 +6,7 @@ from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 
+from export.files.operators import Table, find_table
 from export.gate.attributes import attribute_findings, shape_findings
 from export.gate.constants import constant_findings, dropout_findings, static_findings, topk_findings
 from export.gate.finding import Finding
@@ -15,7 +16,6 @@ from export.gate.quantisation import quantisation_findings
 from export.gate.special import arithmetic_findings, einsum_findings, if_findings, loop_findings, recurrent_findings, scatter_findings
 from export.gate.tensors import file_findings, opset_of, tensor_findings
 from export.gate.typed_graph import TypedGraph, read_model
-from export.operators import Table, find_table
 
 # Asked of operators that the parser has code for.
 RULES: tuple[Callable[[Place], Findings], ...] = (

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from edge_vla.backends.bundle import MANIFEST, Bundle
 from edge_vla.errors import ConfigError
+from export.files.operators import TABLES
 from export.gate.check import check
 from export.gate.finding import Finding
-from export.operators import TABLES
 
 EXIT_REFUSED = 2
 SHOWN = 3  # nodes named of one kind of finding; all are in the JSON

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from export.files.operators import STANDARD
 from export.gate.finding import Basis, Rule
 from export.gate.place import Findings, Place
-from export.operators import STANDARD
 
 # What ONNX Runtime's own recipes leave in a graph, and what takes its place.
 DYNAMIC = {"DynamicQuantizeLinear", "MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv"}

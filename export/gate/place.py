@@ -8,9 +8,9 @@ from typing import Any
 
 from onnx import NodeProto
 
+from export.files.operators import Table
 from export.gate.finding import Basis, Finding, Rule
 from export.gate.typed_graph import Shape, TypedGraph, attributes
-from export.operators import Table
 
 Findings = Iterator[Finding]
 

@@ -6,10 +6,10 @@ from collections import Counter
 
 from onnx import ModelProto
 
+from export.files.operators import STANDARD, Table
 from export.gate.finding import Basis, Finding, Rule
 from export.gate.place import Findings
 from export.gate.typed_graph import TypedGraph
-from export.operators import STANDARD, Table
 
 MOST_DIMENSIONS = 8  # Dims::MAX_DIMS
 

@@ -16,9 +16,9 @@ from benchmarks.paligemma_3b import Child, children, in_turn, memory, ratio
 from edge_vla.learn.backbones.base import BaseRoboVLM
 from edge_vla.learn.build import build_policy
 from edge_vla.learn.checkpoint import as_stored
-from export.checkpoints import rows_of
-from export.headers import stored
-from export.published import published
+from export.bundle.checkpoints import rows_of
+from export.files.headers import stored
+from export.planning.published import published
 
 ROWS, FIRST_LOC = 1500, 400
 

@@ -10,7 +10,7 @@ import pytest
 from edge_vla.backends.backbone_manifest import Picture
 from edge_vla.learn.backbones.base import BaseRoboVLM
 from edge_vla.pictures import Preparation, prepare
-from export.description import picture_of
+from export.bundle.description import picture_of
 from tests.learn.backbones.engines import NAMES, camera
 
 SIZES = ((96, 64), (40, 90), (31, 250), (640, 480), (700, 620))

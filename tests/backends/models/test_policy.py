@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from edge_vla.learn.backbones.base import BaseRoboVLM
-from export.description import action_rows
+from export.bundle.description import action_rows
 from tests.backends.models.policies import TASK, frames, host, itself, shaken, whole
 from tests.learn.backbones.test_matrix import CASES, CHUNK, DIM, WINDOW, Config, make, tiny  # noqa: F401 - a fixture
 

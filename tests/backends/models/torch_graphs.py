@@ -17,10 +17,10 @@ from edge_vla.backends.backbone_manifest import BackboneManifest, Decoder, Polic
 from edge_vla.backends.bundle import Bundle
 from edge_vla.backends.manifest import Graph, Tensor
 from edge_vla.learn.backbones.base import BaseRoboVLM
-from export.bundling import ACT, EMBEDDINGS, REGION, TOKENIZER, signed, write_embeddings, write_tokenizer
-from export.description import action_rows, picture_of, policy_of, question_of, region_of, sequence_of
-from export.graph_set import GraphSet
-from export.manifest import write_manifest
+from export.bundle.bundling import ACT, EMBEDDINGS, REGION, TOKENIZER, signed, write_embeddings, write_tokenizer
+from export.bundle.description import action_rows, picture_of, policy_of, question_of, region_of, sequence_of
+from export.bundle.manifest import write_manifest
+from export.torch_graphs.graph_set import GraphSet
 
 Array = NDArray[np.float32]
 PAST = ("past_keys", "past_values")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edge_vla.learn.backbones.base import BaseRoboVLM
-from export.model_graphs import StepGraph, VisionGraph
+from export.torch_graphs.model_graphs import StepGraph, VisionGraph
 from tests.learn.backbones.engines import NAMES
 
 Made = Callable[[str], tuple[dict[str, Any], BaseRoboVLM]]

@@ -12,7 +12,7 @@ import pytest
 from edge_vla.backends.bundle import Bundle, PolicyManifest
 from edge_vla.errors import ConfigError
 from edge_vla.learn.backbones import BACKBONES
-from export.bundling import Wanted, export_model
+from export.bundle.bundling import Wanted, export_model
 from tests.learn.backbones.test_matrix import HISTORIES, make, tiny  # noqa: F401 - a fixture
 
 Config = dict[str, Any]
@@ -40,7 +40,7 @@ def test_it_is_the_model(tiny: Callable[[str], Config], name: str, head: str, hi
 
 def test_another_model_is_another_engine(tiny: Callable[[str], Config], tmp_path: Path) -> None:  # noqa: F811
     """The same bundle does not agree with other weights: the comparison can fail."""
-    from export.answering import acted, rooms
+    from export.bundle.answering import acted, rooms
 
     model = make(tiny("RoboPaligemma"), "RoboPaligemma", "LSTMDecoder", "post").eval()
     manifest = export_model(model, Wanted(tmp_path / "bundle", policy=True))

@@ -11,7 +11,7 @@ import pytest
 from edge_vla.backends.answers import read_answers
 from edge_vla.backends.bundle import Bundle, SpeakerManifest
 from edge_vla.learn.backbones.base import BaseRoboVLM
-from export.bundling import Wanted, export_model
+from export.bundle.bundling import Wanted, export_model
 from tests.learn.backbones.engines import BOXES, FIRST_LOC, NAMES
 
 Made = Callable[[str], tuple[dict[str, Any], BaseRoboVLM]]

@@ -19,9 +19,9 @@ from edge_vla.backends.bundle import MANIFEST, Bundle, sha256
 from edge_vla.errors import ConfigError
 from edge_vla.parts import make_engine
 from export import verify as door
-from export.bundling import Wanted, export_model
-from export.probes import load_probes, save_probes
-from export.verifying import verify
+from export.bundle.bundling import Wanted, export_model
+from export.bundle.probes import load_probes, save_probes
+from export.bundle.verifying import verify
 from tests.learn.backbones.test_matrix import make, tiny  # noqa: F401 - a fixture
 
 Config = dict[str, Any]
@@ -151,8 +151,8 @@ def test_a_bundle_without_probes_cannot_be_verified(checkout: Path, capsys: pyte
 
 
 def test_a_plan_counts_every_graph_of_a_policy(bundle: Path) -> None:
-    from export.bundle_plan import plan_bundle
-    from export.workload import Workload
+    from export.planning.bundles import plan_bundle
+    from export.planning.workload import Workload
 
     found = plan_bundle(Bundle(bundle), Workload(prompt=5), 1 << 28)
     assert [stage.name for stage in found.stages] == ["vision", "prefill", "head"]

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from edge_vla.errors import ConfigError
-from export.block_timing import Timing, load, measure, ratios, save, winners
-from export.blocks import cut, find, inputs, outputs
-from export.onnx_file import OnnxFile
-from export.qdq import quantise_qdq, tensors
-from export.rounding import Reference
+from export.files.onnx_file import OnnxFile
+from export.precision.block_timing import Timing, load, measure, ratios, save, winners
+from export.precision.blocks import cut, find, inputs, outputs
+from export.precision.qdq import quantise_qdq, tensors
+from export.precision.rounding import Reference
 from tests.export.precision.makers import decoder, feed, node, nodes, run, write
 
 

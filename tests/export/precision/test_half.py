@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from edge_vla.errors import ConfigError, EngineError
-from export.half import halve
-from export.layer_report import Report
+from export.precision.half import halve
+from export.precision.layer_report import Report
 from tests.export.precision.makers import (
     NORMS,
     WIDTH,

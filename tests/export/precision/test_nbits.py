@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from edge_vla.errors import ConfigError
-from export.nbits import in_blocks, packed_bytes, quantise_weights, values_of
+from export.precision.nbits import in_blocks, packed_bytes, quantise_weights, values_of
 from tests.export.precision.makers import decoder, feed, node, nodes, run, strayed, weights, write
 
 Array = np.ndarray[Any, Any]
@@ -187,7 +187,7 @@ def test_weights_beside_the_graph_stay_there_in_pages(tmp_path: Path, out: Path)
 WRITING = """
 import sys
 from pathlib import Path
-from export.nbits import quantise_weights
+from export.precision.nbits import quantise_weights
 def peak():
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) * 1024
 before = peak()

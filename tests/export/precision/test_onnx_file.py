@@ -12,9 +12,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_vla.errors import ConfigError
-from export import weight_store
-from export.onnx_file import Names, OnnxFile
-from export.weight_store import rest, storing
+from export.files import weight_store
+from export.files.onnx_file import Names, OnnxFile
+from export.files.weight_store import rest, storing
 from tests.export.precision.makers import decoder, feed, node, run, weights, write
 
 EYE = np.eye(4, dtype=np.float32)
@@ -208,9 +208,9 @@ from pathlib import Path
 from edge_vla.errors import ConfigError
 source, out = Path(sys.argv[1]), Path(sys.argv[2])
 import numpy as np
-from export.half import halve
-from export.nbits import quantise_weights
-from export.qdq import quantise_qdq
+from export.precision.half import halve
+from export.precision.nbits import quantise_weights
+from export.precision.qdq import quantise_qdq
 feed = {"x": np.ones((1, 1024), np.float32)}
 passes = {
     "half": lambda: halve(source, out, [feed], 0.1),

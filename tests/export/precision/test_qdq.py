@@ -15,11 +15,11 @@ from onnx import helper
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from edge_vla.errors import ConfigError
+from export.files.onnx_file import OnnxFile
 from export.gate import TABLES, check
-from export.half import halve
-from export.onnx_file import OnnxFile
-from export.qdq import quantise_qdq, tensors
-from export.rounding import Reference
+from export.precision.half import halve
+from export.precision.qdq import quantise_qdq, tensors
+from export.precision.rounding import Reference
 from tests.export.precision.makers import decoder, feed, fused, node, nodes, run, strayed, types, weights, write
 
 Array = np.ndarray[Any, Any]

@@ -15,8 +15,8 @@ import pytest
 from edge_vla.backends.bundle import Bundle
 from edge_vla.parts import open_bundle
 from edge_vla.types import Frame
-from export.answering import SENTENCES
-from export.bundling import Wanted, export_model
+from export.bundle.answering import SENTENCES
+from export.bundle.bundling import Wanted, export_model
 from tests.export.onnx.conftest import (  # noqa: F401 - fixtures
     kosmos,
     llava,

@@ -83,7 +83,7 @@ def test_a_folder_that_may_not_be_written(tiny: Path, tmp_path: Path) -> None:
 
 def test_neither_torch_nor_onnx_runtime_is_imported(tmp_path: Path) -> None:
     """Of all that builds and runs plans. The double itself needs ONNX Runtime, but not before it executes."""
-    names = ["export.tensorrt", "export.engine_plans", "export.build_room", "edge_vla.backends.tensorrt", "export.jetson_check"]
+    names = ["export.tensorrt", "export.plans.engine_plans", "export.plans.room", "edge_vla.backends.tensorrt", "export.jetson_check"]
     script = f"import sys, importlib; [importlib.import_module(name) for name in {names}]; print(*sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=DOUBLES.parents[1], env={**os.environ, "PYTHONPATH": f"{DOUBLES}"},

@@ -50,7 +50,7 @@ def test_the_double_has_the_signature(nvidia: Nvidia) -> None:
 @pytest.fixture
 def without_cuda(nvidia: Nvidia, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The route with its tensors on the processor."""
-    route = nvidia.module("export.torch2trt_route")
+    route = nvidia.module("export.torch2trt")
     convert = route.convert
     monkeypatch.setattr(route, "convert", lambda vision, graph: convert(vision, graph, device="cpu"))
     return route
@@ -104,7 +104,7 @@ def test_it_ends_with_tensorrt_10(tiny: Path) -> None:
     import torch
 
     with pretended(tensorrt="11.4.1") as machine, pytest.raises(ConfigError, match="torch2trt names calibrators that TensorRT 11 has not"):
-        machine.module("export.torch2trt_route").convert(torch.nn.Identity(), Bundle(tiny).manifest.graphs["vision"], "cpu")
+        machine.module("export.torch2trt").convert(torch.nn.Identity(), Bundle(tiny).manifest.graphs["vision"], "cpu")
 
 
 def test_without_it_there_is_a_command(tiny: Path, nvidia: Nvidia, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,11 +112,11 @@ def test_without_it_there_is_a_command(tiny: Path, nvidia: Nvidia, monkeypatch: 
 
     monkeypatch.setitem(sys.modules, "torch2trt", None)
     with pytest.raises(ConfigError, match=r"no module torch2trt: pip install git\+https://github.com/NVIDIA-AI-IOT/torch2trt"):
-        nvidia.module("export.torch2trt_route").convert(torch.nn.Identity(), Bundle(tiny).manifest.graphs["vision"], "cpu")
+        nvidia.module("export.torch2trt").convert(torch.nn.Identity(), Bundle(tiny).manifest.graphs["vision"], "cpu")
 
 
 def test_only_plans_with_their_weights_are_taken(tiny: Path, built: Built, tmp_path: Path, nvidia: Nvidia, capsys: Capture) -> None:
-    main = nvidia.module("export.torch2trt_route").main
+    main = nvidia.module("export.torch2trt").main
     for bundle in (tiny, built("--strip-plan")):
         assert main([str(bundle), "model", "--out", str(tmp_path / "out")]) == 2
         assert "want plans with their weights, made by `python -m export tensorrt`" in capsys.readouterr().err

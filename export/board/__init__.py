@@ -1,0 +1,1 @@
+"""What `jetson-check` tries on a device and what it says of it."""

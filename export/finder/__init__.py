@@ -1,0 +1,1 @@
+"""The default engine's own export: fused modules, int8 for ONNX Runtime on a CPU, calibration, reference answers."""
