@@ -42,10 +42,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
+    from edge_vla.learn.checkpoint import as_stored
     from export.bundle.bundling import as_json, export_model
     from export.bundle.checkpoints import load, wanted_of
 
-    model = load(args.model, args.backbone)
+    with as_stored():  # mapped from its files; what it answers is computed in float32 all the same
+        model = load(args.model, args.backbone)
     manifest = export_model(model, wanted_of(args, model), say=lambda line: print(f"{args.out}: {line}", file=sys.stderr))
     size = sum(path.stat().st_size for path in args.out.iterdir())
     print(as_json(manifest))

@@ -24,11 +24,13 @@ from export.bundle.answering import acted, rooms, spoken
 from export.bundle.description import CAMERA, action_rows, picture_of, policy_of, question_of, region_of, sequence_of
 from export.bundle.manifest import write_manifest
 from export.bundle.probes import FILE as PROBES
-from export.bundle.probes import save_probes
+from export.bundle.probes import Probe, save_probes
 from export.bundle.verifying import verify
 from export.default import describe_graph
 from export.precision.narrowing import Narrowing, narrow, told
 from export.torch_graphs.graph_set import GraphSet
+from export.torch_graphs.releasing import release
+from export.torch_graphs.widening import widened
 
 EMBEDDINGS, TOKENIZER, ACT, REGION, ANSWERS = "embeddings.npy", "tokenizer.json", "act.npy", "region.npz", "answers.json"
 PLAIN = Narrowing("fp32")
@@ -75,16 +77,13 @@ def _build(model: BaseRoboVLM, wanted: Wanted, folder: Path, say: Callable[[str]
     graphs = _graph_set(model, wanted)
     write_tokenizer(model, folder / TOKENIZER)
     write_embeddings(model, folder / EMBEDDINGS, np.float32 if wanted.narrowing.precision == "fp32" else np.float16)
+    release(model)
     say("tracing")
     graphs.write(folder)
-    rows = np.load(folder / EMBEDDINGS, mmap_mode="r")
-    probes = graphs.probes(rows)
-    save_probes(probes, folder / PROBES)
-    draft = _manifest(model, wanted, folder, graphs)
+    release(model)
     say("asking the model itself")
-    pictures = rooms(wanted.camera)
-    answers = acted(model, draft, pictures) if isinstance(draft, PolicyManifest) else spoken(model, _speaker(draft), pictures)
-    (folder / ANSWERS).write_text(answers.model_dump_json(indent=1) + "\n")
+    probes = _ask(model, wanted, folder, graphs)
+    release(model)
     if wanted.narrowing.precision != "fp32":
         say(f"narrowing to {wanted.narrowing.precision}")
         say(told(narrow(folder, wanted.narrowing, probes)))
@@ -95,6 +94,18 @@ def _build(model: BaseRoboVLM, wanted: Wanted, folder: Path, say: Callable[[str]
     manifest = manifest.model_copy(update={"verified": found})
     write_manifest(folder, manifest)
     return manifest
+
+
+def _ask(model: BaseRoboVLM, wanted: Wanted, folder: Path, graphs: GraphSet) -> list[Probe]:
+    """Probes and answers, as the model gives them in float32 whatever its weights are stored in; both are written, the probes returned."""
+    with widened(model):
+        probes = graphs.probes(np.load(folder / EMBEDDINGS, mmap_mode="r"))
+        draft = _manifest(model, wanted, folder, graphs)
+        pictures = rooms(wanted.camera)
+        answers = acted(model, draft, pictures) if isinstance(draft, PolicyManifest) else spoken(model, _speaker(draft), pictures)
+    save_probes(probes, folder / PROBES)
+    (folder / ANSWERS).write_text(answers.model_dump_json(indent=1) + "\n")
+    return probes
 
 
 def _speaker(manifest: BackboneManifest) -> SpeakerManifest:
@@ -130,15 +141,17 @@ def write_tokenizer(model: BaseRoboVLM, path: Path) -> None:
 @torch.no_grad()
 def write_embeddings(model: BaseRoboVLM, path: Path, dtype: Any) -> None:
     """(vocabulary, d) rows as the language model takes them, scaled where it scales. Raises ConfigError for one that is not finite."""
-    table = model.word_embedding
+    table, kind = model.word_embedding, np.dtype(dtype)
     rows, width = len(table.weight), model.hidden_size
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(rows, width))
-    for first in range(0, rows, CHUNK_ROWS):
-        part = table(torch.arange(first, min(first + CHUNK_ROWS, rows))).float().numpy()
-        out[first : first + len(part)] = part
-        if not np.isfinite(out[first : first + len(part)]).all():
-            raise ConfigError(f"model {model.model_path}: its word embedding has rows from {first} on that {np.dtype(dtype)} cannot hold")
-    out.flush()
+    with path.open("wb") as out, widened(table):  # written, not mapped: pages of a file count as this process's memory
+        np.lib.format.write_array_header_1_0(out, {"descr": kind.str, "fortran_order": False, "shape": (rows, width)})
+        for first in range(0, rows, CHUNK_ROWS):
+            wide = table(torch.arange(first, min(first + CHUNK_ROWS, rows))).numpy()
+            with np.errstate(over="ignore"):
+                part = wide.astype(kind)
+            if not np.isfinite(part).all():
+                raise ConfigError(f"model {model.model_path}: its word embedding has rows from {first} on that {kind} cannot hold")
+            part.tofile(out)
 
 
 def _manifest(model: BaseRoboVLM, wanted: Wanted, folder: Path, graphs: GraphSet) -> BackboneManifest:

@@ -106,7 +106,7 @@ def policy_of(model: BaseRoboVLM, layout: list[str] | None) -> Policy:
     reads = {"latent": model.latent_num, "token_source": section.get("token_source") or "all", "fill_zero": bool(section.get("fill_zero"))}
     return Policy(
         head=type(head).__name__, action_space=space.value, history=history.value, action_dim=head.action_dim, scaling=scaling, **reads,
-        window=1 if isinstance(head, FCDecoder) and history is History.POST else model.window_size,
+        window=window_of(model),
         chunk=1 if space is ActionSpace.DISCRETE else model.fwd_pred_next_n,
         pool=space is ActionSpace.DOWN_SAMPLE and head.down_sample == "pooling", reference_padding=model.reference_padding,
         gripper_logits=scaling.gripper and not head.gripper_probability,
@@ -114,6 +114,12 @@ def policy_of(model: BaseRoboVLM, layout: list[str] | None) -> Policy:
         motion=motion_of(layout if layout is not None else model.configs.get("action_layout"), head.action_dim, gripper=scaling.gripper),
         execute=model.configs.get("action_execute") or "first", period_s=float(model.configs.get("action_period_s") or 0.2),
     )  # fmt: skip
+
+
+def window_of(model: BaseRoboVLM) -> int:
+    """Frames that the head reads at once; of one that remembers nothing and reads frame by frame, 1."""
+    history = History((model.act_head_configs or {}).get("history_type") or "post")
+    return 1 if isinstance(model.act_head, FCDecoder) and history is History.POST else model.window_size
 
 
 def motion_of(layout: list[str] | None, dimensions: int, *, gripper: bool) -> dict[Any, int]:

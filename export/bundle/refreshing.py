@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_vla.backends.backbone_manifest import BackboneManifest, PolicyManifest, SpeakerManifest
+from edge_vla.backends.backbone_manifest import BackboneManifest, PolicyManifest
 from edge_vla.backends.bundle import Bundle
 from edge_vla.errors import ConfigError
+from edge_vla.learn.checkpoint import as_stored
 from export.bundle.answering import acted, rooms, spoken
 from export.bundle.checkpoints import load
 from export.bundle.description import CAMERA
 from export.bundle.probes import save_probes
 from export.torch_graphs.graph_set import GraphSet
+from export.torch_graphs.widening import widened
 
 
 def refresh(bundle: Bundle, folder: Path) -> list[str]:
@@ -21,7 +23,8 @@ def refresh(bundle: Bundle, folder: Path) -> list[str]:
     m = bundle.manifest
     if not isinstance(m, BackboneManifest) or m.probes is None or m.reference is None:
         raise ConfigError(f"engine {bundle.folder} holds nothing to make anew; export it with `python -m export onnx`")
-    model = load(folder)
+    with as_stored():
+        model = load(folder)
     found = (model.hidden_size, len(model.word_embedding.weight))
     if found != (m.decoder.hidden, m.decoder.vocabulary):
         want = (m.decoder.hidden, m.decoder.vocabulary)
@@ -31,12 +34,10 @@ def refresh(bundle: Bundle, folder: Path) -> list[str]:
         model, (m.picture.height, m.picture.width), acts="head" in m.graphs, rows=m.decoder.rows,
         static=m.decoder.static, both_ways=not policy and model.both_ways,
     )  # fmt: skip
-    save_probes(graphs.probes(np.load(bundle.path(m.decoder.embeddings), mmap_mode="r")), bundle.path(m.probes))
     width, height = m.picture.camera or CAMERA
     pictures = rooms((width, height))
-    if isinstance(m, PolicyManifest):
-        answers = acted(model, m, pictures)
-    elif isinstance(m, SpeakerManifest):
-        answers = spoken(model, m, pictures)
+    with widened(model):
+        save_probes(graphs.probes(np.load(bundle.path(m.decoder.embeddings), mmap_mode="r")), bundle.path(m.probes))
+        answers = acted(model, m, pictures) if isinstance(m, PolicyManifest) else spoken(model, m, pictures)
     bundle.path(m.reference).write_text(answers.model_dump_json(indent=1) + "\n")
     return [m.probes, m.reference]

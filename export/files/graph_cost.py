@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from onnx import TensorProto, helper, shape_inference
+from onnx import TensorProto, helper
 
 from edge_vla.errors import ConfigError
 from export.files.operators import STANDARD, foreign
+from export.files.sizes import fold_sizes
 
 BITS: dict[int, int] = {
     TensorProto.FLOAT: 32, TensorProto.FLOAT16: 16, TensorProto.BFLOAT16: 16, TensorProto.DOUBLE: 64, TensorProto.INT8: 8,
@@ -63,7 +64,7 @@ class BoundGraph:
         self._shapes: dict[str, Shape] = {name: tuple(tensor.dims) for name, tensor in self.weights.items()}
         _bind(model, sizes)
         _stand_in(model)
-        self._learn(shape_inference.infer_shapes(model, data_prop=True).graph)
+        self._learn(fold_sizes(model))
 
     def shape(self, name: str) -> Shape:
         """Raises ConfigError for a tensor of unknown size."""
@@ -79,6 +80,9 @@ class BoundGraph:
         return ARITHMETIC.get(self._kinds.get(name, TensorProto.FLOAT), "fp32")
 
     def _learn(self, inferred: Any) -> None:
+        for tensor in inferred.initializer:  # sizes that were computed ahead among them
+            self._kinds.setdefault(tensor.name, tensor.data_type)
+            self._shapes.setdefault(tensor.name, tuple(tensor.dims))
         for value in (*inferred.input, *inferred.value_info, *inferred.output):
             dims = value.type.tensor_type.shape.dim
             self._kinds[value.name] = value.type.tensor_type.elem_type

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from edge_vla.learn.backbones.base import BaseRoboVLM
 from edge_vla.learn.caches import tensors_of
 from edge_vla.learn.media import Media
+from export.bundle.description import window_of
 from export.bundle.probes import CASES, LATER, Arrays, Probe, beside, generator, step_feed
 from export.torch_graphs.model_graphs import HeadGraph, PrefillGraph, StaticStepGraph, StepGraph, VisionGraph
 from export.torch_graphs.sliced import sliced
@@ -111,7 +112,7 @@ class GraphSet:
 
     def _head(self) -> tuple[dict[str, Tensor], list[str], Dynamic]:
         head = self.model.act_head
-        several = getattr(head, "window_size", 2) > 1
+        several = window_of(self.model) > 1
         tokens = torch.zeros(1, 2 if several else 1, self.head_read, self.model.hidden_size)
         axes = ({1: "frames"} if several else {}) | ({} if self.head_fixed else {2: "read"})
         with torch.no_grad():
@@ -196,7 +197,7 @@ class GraphSet:
         }  # fmt: skip
 
     def _probe_head(self, case: str, rows: NDArray[Any], first: dict[str, Arrays]) -> Arrays:  # noqa: ARG002 - one signature
-        frames = getattr(self.model.act_head, "window_size", 2) if case == LATER else 1
+        frames = window_of(self.model) if case == LATER else 1
         tokens = generator(case).normal(size=(1, frames, self.head_read, self.model.hidden_size))
         return {"tokens": tokens.astype(np.float32)}
 

@@ -164,8 +164,7 @@ def test_more_than_the_disk_has_is_refused_before_a_byte(tmp_path: Path) -> None
 FULL = """
 import resource, signal, sys
 from pathlib import Path
-sys.path.insert(0, "tests/export")
-from test_streaming import ConfigError, model, save, weights
+from tests.export.files.test_streaming import ConfigError, model, save, weights
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
