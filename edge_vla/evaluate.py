@@ -129,6 +129,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     cli.add_argument("--stop-at", type=float, default=None, help="metres from the robot's centre to the target")
     cli.add_argument("--no-compensation", action="store_true", help="place sightings where the robot is at the reply, as a control")
     cli.add_argument("--controls", action="store_true", help="also run oracle, untrained, swapped, blank and the latencies")
+    cli.add_argument("--allow-unverified", action="store_true", help="drive with an engine that differs from its model")
     cli.add_argument("--picture", type=Path, default=Path("runs/evaluation.png"))
     cli.add_argument("--jobs", type=int, default=1)
     cli.add_argument("--json", action="store_true", help="only the last line of JSON")
@@ -153,7 +154,7 @@ def setting_of(args: argparse.Namespace, profile: RobotProfile) -> Setting:
         raise ConfigError(f"--stop-at {stop_at}: a thing is found within {NEAR_M} m; further away is --goal navigate")
     return Setting(
         goal, find_engine(args.engine), args.latency_ms, args.episodes, args.seed, args.absent_fraction, args.timeout_s, stop_at,
-        compensate=not args.no_compensation, targets=_targets(args.target, goal),
+        compensate=not args.no_compensation, targets=_targets(args.target, goal), allow_unverified=args.allow_unverified,
     )  # fmt: skip
 
 
@@ -171,6 +172,8 @@ def _targets(asked: list[str], goal: Goal) -> tuple[str, ...]:
 def prepare(args: argparse.Namespace) -> tuple[RobotProfile, dict[str, Setting]]:
     """Everything that can be refused before the first episode. Raises ConfigError."""
     profile = load_profile(args.robot) if args.robot else RobotProfile()
+    if args.allow_unverified:
+        print(f"UNVERIFIED engine {args.engine}: --allow-unverified was given", file=sys.stderr)
     if not profile.simulated:
         raise ConfigError(f"{args.robot}: robot.domain is 'real'; an evaluation runs in the simulator")
     make_base(profile.base.kind, profile.base.track_m, profile.base.max_wheel_mps)
@@ -190,7 +193,7 @@ def _proven(setting: Setting, profile: RobotProfile) -> bool:
     if setting.engine == ORACLE:
         return False
     asked = sorted({case.target for case in cases(setting)}) if GOALS[setting.goal].needs_target else []
-    engine = open_engine(setting.engine, profile)
+    engine = open_engine(setting.engine, profile, allow_unverified=setting.allow_unverified)
     words = get_instruction if acting(engine) else get_vlm_prompt
     prove(engine, setting.engine, profile, [words(setting.goal, thing) for thing in asked[:1]] or [words(setting.goal)], asked)
     if slowed := within(profile, engine)[1]:

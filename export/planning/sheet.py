@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from edge_vla.backends.backbone_manifest import PolicyManifest
 from export.planning.bundles import image_tokens as tokens_of_picture
 from export.planning.devices import GIB
 from export.planning.roofline import REACHED_BANDWIDTH, REACHED_COMPUTE, Time, look_s
@@ -37,10 +38,21 @@ def heading(plan: Plan) -> str:
 def conditions(plan: Plan) -> str:
     """What the figures are for."""
     board, load = plan.board, plan.load
-    answer = f"{load.new_tokens} new tokens" if load.decodes else f"{load.policy.kind}, window {load.policy.window}" if load.policy else ""
+    answer = answer_of(plan)
     tokens = image_tokens(plan)
     memory = f"{board.device.visible_gib:g} GiB visible, {board.used_bytes / GIB:g} in use"
     return f"batch 1, {tokens} image tokens, {load.prompt} of prompt, {answer}; {memory}; {board.mode.bandwidth_gbps:g} GB/s"
+
+
+def answer_of(plan: Plan) -> str:
+    """What comes out of a look, in words."""
+    load, bundle = plan.load, plan.subject.bundle
+    if bundle is not None and isinstance(bundle.manifest, PolicyManifest):
+        policy = bundle.manifest.policy
+        return f"{policy.head}, window {policy.window}, {policy.chunk} x {policy.action_dim} numbers"
+    if load.decodes or load.policy is None:
+        return f"{load.new_tokens} new tokens"
+    return f"{load.policy.kind}, window {load.policy.window}"
 
 
 def image_tokens(plan: Plan) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from edge_vla.learn.policy.student import release, seeded
 from edge_vla.parts import make_engine
 from edge_vla.types import Frame, acting
 from export.onnx import main as export
+from export.plan import main as plan
+from tests.bundles import copied
 
 MS = 1_000_000
 
@@ -59,3 +62,25 @@ def test_it_is_evaluated_in_closed_loop(folders: tuple[Path, Path], tmp_path: Pa
     assert (line["episodes"], line["targets"], line["fault"], sum(line["said"].values())) == (1, ["cone"], "", 1)
     assert set(line["said"]) <= {"reached", "timeout"}
     assert "slowed from 0.35 m/s and 1.0 rad/s to 0.15 m/s and 0.6 rad/s" in said.err
+
+
+def test_one_that_differs_from_its_model_is_evaluated_by_force_alone(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def doubtful(manifest: dict[str, Any]) -> None:
+        manifest["verified"] |= {"passed": False, "agreeing": 0}
+
+    bundle = copied(folders[1], tmp_path / "doubtful", doubtful, {})
+    arguments = ["--engine", str(bundle), "--target", "cone", "--episodes", "1", "--absent-fraction", "0", "--timeout-s", "1"]
+    arguments += ["--seed", "960200", "--picture", str(tmp_path / "paths.png"), "--json"]
+    assert evaluate(arguments) == 2
+    assert "--allow-unverified drives it all the same" in json.loads(capsys.readouterr().out.splitlines()[-1])["why"]
+    assert evaluate([*arguments, "--allow-unverified"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out.splitlines()[-1])["episodes"] == 1
+    assert f"UNVERIFIED engine {bundle}: --allow-unverified was given" in said.err
+
+
+def test_its_plan_says_what_comes_out(folders: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    assert plan([str(folders[1]), "--device", "orin-nano"]) == 0
+    assert "MobileVLALSTMDecoder, window 4, 4 x 2 numbers; 7.4 GiB visible" in capsys.readouterr().out
