@@ -23,10 +23,8 @@ DOUBLES = Path(__file__).resolve().parents[2] / "doubles"
 FOREIGN = ("tensorrt", "cuda", "pretended_gpu", "torch2trt")
 OURS = {
     *(f"edge_vla.backends.{name}" for name in ("cuda", "plans", "passes", "device_cache", "tensorrt")),
-    *(
-        f"export.{name}"
-        for name in ("plan_builder", "build_progress", "timing_cache", "layer_times", "engine_plans", "jetson_check", "torch2trt_route")
-    ),
+    *(f"export.plans.{name}" for name in ("builder", "progress", "timing_cache", "layer_times", "engine_plans")),
+    *(f"export.{name}" for name in ("jetson_check", "torch2trt")),
 }
 RED, BLUE, GREY = (255, 0, 0), (0, 0, 255), (127, 127, 127)
 

@@ -37,7 +37,7 @@ def imports_foreign(tree: ast.Module) -> bool:
     return False
 
 
-UNTYPED = {"torch2trt_route.py"}  # what torch2trt gives has no types; its signatures have a test of their own
+UNTYPED = {"torch2trt.py"}  # what torch2trt gives has no types; its signatures have a test of their own
 
 
 def foreign_sources(checkout: Path) -> list[Path]:
