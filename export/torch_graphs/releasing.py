@@ -14,10 +14,13 @@ MAPS = Path("/proc/self/maps")
 
 
 def release(module: nn.Module) -> None:
-    """Give back what `module`'s parameters hold of their files. Where the system cannot, nothing changes."""
+    """Give back what `module`'s parameters hold of their files, and what was freed. Where the system cannot, nothing changes."""
     if not MAPS.exists():
         return
-    madvise = ctypes.CDLL(None).madvise
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):  # glibc's alone
+        libc.malloc_trim(0)
+    madvise = libc.madvise
     madvise.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
     wanted = [(p.data_ptr(), p.data_ptr() + p.nbytes) for p in module.parameters()]
     for first, end in _file_pages():

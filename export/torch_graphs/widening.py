@@ -21,6 +21,10 @@ GATHERS = (aten.embedding.default, aten.index.Tensor, aten.index_select.default,
 class _Widening(TorchDispatchMode):
     """Below everything a model calls: what it takes for its weights' type is float32."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._room = torch.empty(AT_ONCE)  # one for all pieces: taken and given back 4 MB at a time, a heap falls to pieces and grows
+
     def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
         told = dict(kwargs or {})
         if told.get("dtype") in HALVES:
@@ -30,24 +34,33 @@ class _Widening(TorchDispatchMode):
         if func in GATHERS:
             return tree_map_only(Tensor, _wide, func(*args, **told))
         if func in (aten.mm.default, aten.addmm.default) and args[-1].dtype in HALVES:
-            return _product(func, [_wide(arg) for arg in args[:-1]], args[-1], told)
+            return self._product(func, [_wide(arg) for arg in args[:-1]], args[-1], told)
         args, told = tree_map_only(Tensor, _wide, (args, told))
         return func(*args, **told)
+
+    def _product(self, func: Any, before: list[Tensor], weight: Tensor, told: dict[str, Any]) -> Tensor:
+        """(rows, inner) by (inner, columns), some columns after others; before it a bias (columns,) where there is one."""
+        inner, columns = weight.shape
+        most = max(AT_ONCE // inner, 1)
+        out = before[-1].new_empty(len(before[-1]), columns)
+        for first in range(0, columns, most):
+            part = slice(first, min(first + most, columns))
+            beside = [bias[..., part] for bias in before[:-1]]
+            out[:, part] = func(*beside, before[-1], self._widened(weight[:, part]), **told)
+        return out
+
+    def _widened(self, piece: Tensor) -> Tensor:
+        """A piece of a weight in float32, its axes in memory as they were."""
+        if piece.numel() > self._room.numel():
+            return piece.float()
+        room = self._room[: piece.numel()]
+        if piece.stride(0) == 1:
+            return room.view(piece.shape[1], piece.shape[0]).copy_(piece.t()).t()
+        return room.view(piece.shape).copy_(piece)
 
 
 def _wide(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in HALVES else tensor
-
-
-def _product(func: Any, before: list[Tensor], weight: Tensor, told: dict[str, Any]) -> Tensor:
-    """(rows, inner) by (inner, columns), some columns after others; before it a bias (columns,) where there is one."""
-    columns = max(AT_ONCE // len(weight), 1)
-    parts = []
-    for first in range(0, weight.shape[1], columns):
-        part = weight[:, first : first + columns].float()
-        beside = [bias[..., first : first + columns] for bias in before[:-1]]
-        parts.append(func(*beside, before[-1], part, **told))
-    return torch.cat(parts, 1)
 
 
 @contextmanager
