@@ -10,6 +10,8 @@ EXTRAS ?= cpu,sim
 TORCH_ARGS ?=
 # Training data: one shard is 12 rooms, 40 views of each.
 SHARDS ?= 64
+# Tests side by side; those that measure real time run before them, alone.
+JOBS ?= 2
 ARGS ?=
 
 PY := $(VENV)/bin/python
@@ -17,6 +19,9 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip -qq --disable-pip-version-check install
 # torch goes in first and by itself: any range that another package states would fetch the newest CUDA build.
 TORCH := $(shell sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' setup.py)
+
+# pytest's exit code where nothing was selected.
+NONE := 5
 
 comma := ,
 RUNTIME := $(VENV)/.runtime-$(subst $(comma),-,$(EXTRAS))
@@ -39,7 +44,9 @@ run: $(RUNTIME) $(GL)  ## the robot finds a cup; ARGS="--target ball --seed 7"
 	@$(PY) -m edge_vla.run --goal find_object --target cup $(ARGS)
 
 test: $(LEARN) $(TOOLS) $(GL)  ## every test that needs no Jetson; ARGS="tests/guard -k clamp"
-	$(PY) -m pytest -m "not jetson" $(ARGS)
+	@alone=0; $(PY) -m pytest -m "deadline and not jetson" $(ARGS) || alone=$$?; [ $$alone -eq 0 -o $$alone -eq $(NONE) ] || exit $$alone; \
+	side=0; $(PY) -m pytest -n $(JOBS) --dist loadfile -m "not deadline and not jetson" $(ARGS) || side=$$?; \
+	[ $$side -eq $(NONE) -a $$alone -eq 0 ] || exit $$side
 
 check: lint types safety test  ## what CI runs
 

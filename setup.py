@@ -48,7 +48,7 @@ setup(
         "sim": ["mujoco>=3.2.1"],  # 3.17 is the last for Python 3.10
         "learn": ["torch==2.13.0", "transformers>=5.20", "safetensors>=0.5", "peft>=0.18", "pyyaml>=6"],
         "export": ["onnx>=1.18", "onnxscript>=0.5", ONNXRUNTIME],
-        "test": ["pytest>=9.0", "pytest-randomly>=3.16", "hypothesis>=6.115", "coverage>=7.6"],
+        "test": ["pytest>=9.0", "pytest-randomly>=3.16", "pytest-xdist>=3.6", "hypothesis>=6.115", "coverage>=7.6"],
         "dev": ["ruff>=0.14", "mypy>=1.18", "supervision>=0.31"],
     },
     classifiers=[
