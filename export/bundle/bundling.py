@@ -151,7 +151,7 @@ def write_embeddings(model: BaseRoboVLM, path: Path, dtype: Any) -> None:
                 part = wide.astype(kind)
             if not np.isfinite(part).all():
                 raise ConfigError(f"model {model.model_path}: its word embedding has rows from {first} on that {kind} cannot hold")
-            part.tofile(out)
+            out.write(part.tobytes())
 
 
 def _manifest(model: BaseRoboVLM, wanted: Wanted, folder: Path, graphs: GraphSet) -> BackboneManifest:
