@@ -45,7 +45,9 @@ def _export(args: argparse.Namespace) -> int:
     from edge_vla.learn.checkpoint import as_stored
     from export.bundle.bundling import as_json, export_model
     from export.bundle.checkpoints import load, wanted_of
+    from export.torch_graphs.releasing import keep_large_apart
 
+    keep_large_apart()
     with as_stored():  # mapped from its files; what it answers is computed in float32 all the same
         model = load(args.model, args.backbone)
     manifest = export_model(model, wanted_of(args, model), say=lambda line: print(f"{args.out}: {line}", file=sys.stderr))

@@ -35,6 +35,10 @@ class _Widening(TorchDispatchMode):
             return tree_map_only(Tensor, _wide, func(*args, **told))
         if func in (aten.mm.default, aten.addmm.default) and args[-1].dtype in HALVES:
             return self._product(func, [_wide(arg) for arg in args[:-1]], args[-1], told)
+        if func is aten.bmm.default and args[1].dtype in HALVES and (len(args[1]) == 1 or args[1].stride(0) == 0):
+            return torch.stack(
+                [self._product(aten.mm.default, [each], args[1][0], told) for each in _wide(args[0])]
+            )  # one for the whole batch
         args, told = tree_map_only(Tensor, _wide, (args, told))
         return func(*args, **told)
 

@@ -81,10 +81,11 @@ def test_types_that_code_asks_for_are_float32(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("bias", [False, True])
-def test_a_wide_head_is_widened_in_parts(bias: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts that do not divide it, and a part that is one column."""
+@pytest.mark.parametrize("positions", [slice(None), slice(-1, None)])
+def test_a_wide_head_is_widened_in_parts(bias: bool, positions: slice, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts that do not divide it, and a part that is one column; of all positions and of the last, which torch multiplies as a batch."""
     torch.manual_seed(0)
-    head, x = nn.Linear(10, 103, bias=bias).half(), torch.randn(1, 3, 10)
+    head, x = nn.Linear(10, 103, bias=bias).half().requires_grad_(requires_grad=False), torch.randn(2, 3, 10)[:, positions]
     want = copy.deepcopy(head).float()(x)
     for most in (AT_ONCE, 10 * 102, 10 * 7, 10, 3):
         monkeypatch.setattr(export.torch_graphs.widening, "AT_ONCE", most)
@@ -102,14 +103,17 @@ def peak(): return next(1024 * int(line.split()[1]) for line in open("/proc/self
 
 with widened(warm := nn.Sequential(nn.Embedding(9, 64), nn.Linear(64, 64)).half()):
     warm(torch.arange(3))
-model = nn.Sequential(nn.Embedding(100_000, 1500), *[nn.Linear(1500, 1500) for _ in range(9)], nn.Linear(1500, 100_000)).half()
+torch.set_default_dtype(torch.half)  # never wider, or that would be the peak
+model = nn.Sequential(nn.Embedding(100_000, 1500), *[nn.Linear(1500, 1500) for _ in range(9)], nn.Linear(1500, 100_000, bias=False))
+torch.set_default_dtype(torch.float32)
 with torch.no_grad():
-    for parameter in model.parameters():
+    for parameter in model.requires_grad_(False).parameters():
         parameter.zero_()
 torch.cuda.is_available()
 before = peak()
 with widened(model):
     model(torch.arange(5))
+    model[-1](torch.zeros(1, 5, 1500)[:, -1:])
 print(peak() - before)
 """
 
