@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -94,7 +95,9 @@ def test_a_simulator_that_cannot_draw_is_told(found: Found, monkeypatch: pytest.
 def test_the_default_engine_loads_and_answers(found: Found, checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(checkout)
     finding = found("engine", "desktop")
-    assert (finding.level, finding.text) == (Level.OK, "engines/default (int8, sim): 32 of 32 answers as at export")
+    asked = len(json.loads((checkout / "engines" / "default" / "reference.json").read_text())["answers"])
+    assert asked > 20
+    assert (finding.level, finding.text) == (Level.OK, f"engines/default (int8, sim): {asked} of {asked} answers as at export")
 
 
 def test_an_engine_for_another_kind_of_robot_is_told(found: Found, real: RobotProfile, checkout: Path) -> None:

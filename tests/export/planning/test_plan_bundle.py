@@ -61,7 +61,8 @@ def test_the_default_bundle_runs_with_onnx_runtime(default: Path) -> None:
     """Its dynamic int8 has no place in TensorRT's parser."""
     found = plan_bundle(Bundle(default), Workload(), WORKSPACE_BYTES)
     assert (found.precision, found.engine) == ("int8", "ONNX Runtime")
-    assert found.notes == ("TensorRT's parser has no DynamicQuantizeLinear, MatMulInteger: this bundle runs with ONNX Runtime",)
+    foreign = "DynamicQuantizeLinear, MatMulInteger, MatMulNBits"
+    assert found.notes == (f"TensorRT's parser has no {foreign}: this bundle runs with ONNX Runtime",)
 
 
 def test_an_fp32_bundle_runs_with_tensorrt(fp32: Path) -> None:

@@ -70,7 +70,7 @@ def test_the_default_bundle(capsys: pytest.CaptureFixture[str], checkout: Path) 
     plan = as_json(capsys, str(checkout / "engines" / "default"), *NANO)
     assert [row["precision"] for row in plan["precisions"]] == ["int8"]
     assert plan["precisions"][0]["notes"] == [
-        "TensorRT's parser has no DynamicQuantizeLinear, MatMulInteger: this bundle runs with ONNX Runtime"
+        "TensorRT's parser has no DynamicQuantizeLinear, MatMulInteger, MatMulNBits: this bundle runs with ONNX Runtime"
     ]
     assert plan["precisions"][0]["export_bytes"] is None
 

@@ -77,10 +77,18 @@ def test_a_machine_without_a_gpu(tiny: Path, tmp_path: Path, capsys: Capture) ->
 
 
 def test_a_graph_for_onnx_runtime_alone(checkout: Path, tmp_path: Path, nvidia: Nvidia, capsys: Capture) -> None:
-    """The shipped int8 engine quantises on the fly, which TensorRT does not parse."""
-    said = refused(nvidia, capsys, checkout / "engines" / "default", "--out", tmp_path / "out")
-    assert "TensorRT 10.3 does not take vision: " in said
+    """The shipped policy has weights of 8 bits in blocks, which TensorRT does not parse."""
+    said = refused(nvidia, capsys, checkout / "engines" / "policy-tiny", "--out", tmp_path / "out")
+    assert "TensorRT 10.3 does not take " in said
+    assert "MatMulNBits" in said
     assert "python -m export gate" in said
+    assert nvidia.gpu.networks == []
+
+
+def test_a_picture_read_ahead_is_for_onnx_runtime_alone(checkout: Path, tmp_path: Path, nvidia: Nvidia, capsys: Capture) -> None:
+    """By the shipped engine."""
+    said = refused(nvidia, capsys, checkout / "engines" / "default", "--out", tmp_path / "out")
+    assert "reads a picture in a graph of its own, for ONNX Runtime; export it with --portable" in said
     assert nvidia.gpu.networks == []
 
 
