@@ -1,6 +1,6 @@
 """A PaliGemma of the published 3B's shape, random weights, all the way: exported to w4, opened, asked; its steps beside llama.cpp's.
 
-    .venv/bin/python -m benchmarks.paligemma_3b ROOM --llama /somewhere/bin/python [--threads 2] [--json benchmarks/results/paligemma_3b.json]
+    .venv/bin/python -m benchmarks.paligemma_3b ROOM --llama /somewhere/bin/python [--json benchmarks/results/paligemma_3b.json]
 
 ROOM is a folder with 30 GB to spare; what is in it already is used again. `--llama` is a Python that has `llama-cpp-python` and `gguf`.
 Every process is measured by its own VmHWM and VmRSS, mapped files included; times are taken in turn, one round of each after the other.
