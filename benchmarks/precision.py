@@ -29,7 +29,7 @@ from edge_vla.learn.finder.model import Finder
 from export.default import fold_batch_norms, load_finder
 from export.files.onnx_file import OnnxFile
 from export.finder.onnx import modules_of, trace
-from export.precision.block_timing import measure, winners
+from export.precision.block_timing import measure, session, winners
 from export.precision.half import halve
 from export.precision.nbits import quantise_weights
 from export.precision.qdq import quantise_qdq, tensors
@@ -39,14 +39,6 @@ Feed = dict[str, NDArray[Any]]
 Make = Callable[[Path, Path], object]
 WIDE = (2048, 16384)  # a feed-forward product of Gemma-2B
 BOUND = 1e-2
-
-
-def session(path: Path, threads: int) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 def ratio(base: ort.InferenceSession, other: ort.InferenceSession, feed: Feed, runs: int) -> float:

@@ -93,23 +93,18 @@ def run_one(job: tuple[Case, Setting, RobotProfile]) -> Verdict:
     from edge_vla.sim.episode import Terms, run_case
 
     case, setting, profile = job
-    threads, provider, oracle = profile.engine.threads, profile.engine.provider, setting.engine == ORACLE
-    policy = False
-    if not oracle:
-        engine = load_engine(setting.engine, threads, provider, allow_unverified=setting.allow_unverified)
-        policy = acting(engine)
-        profile, _ = within(profile, engine)
+    loaded, policy, threads = None, False, profile.engine.threads
+    if setting.engine != ORACLE:
+        loaded = load_engine(setting.engine, threads, profile.engine.provider, allow_unverified=setting.allow_unverified)
+        policy = acting(loaded)
+        profile, _ = within(profile, loaded)
     base = make_base(profile.base.kind, profile.base.track_m, profile.base.max_wheel_mps)
 
     def build(run: Lockstep) -> Engine:
         from edge_vla.sim.controls import Blank, Swapped
         from edge_vla.sim.objects import CLASSES
 
-        engine = (
-            make_engine(ORACLE, threads=threads, domain="sim", truth_of=run.truth_of)
-            if oracle
-            else load_engine(setting.engine, threads, provider, allow_unverified=setting.allow_unverified)
-        )
+        engine = loaded or make_engine(ORACLE, threads=threads, domain="sim", truth_of=run.truth_of)
         if setting.control == "swapped":
             return Swapped(engine, setting.targets or CLASSES)
         return Blank(engine) if setting.control == "blank" else engine

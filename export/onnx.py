@@ -21,6 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     cli.add_argument("--calib", type=Path, help="calibration set with ranges, for w8a8: python -m calib int8, python -m calib ranges")
     cli.add_argument("--method", choices=("entropy", "percentile", "min_max"), default="entropy", help="of the ranges, for w8a8")
     cli.add_argument("--blocks", default="measured", help="for w8a8: all, measured (those faster here), or a bundle with *.blocks.json")
+    cli.add_argument("--logits-bits", type=int, choices=(4, 8, 32), default=8, help="of the matrix of logits, for w4 and w8; 32: as it is")
     cli.add_argument("--as", dest="kind", choices=("policy", "vlm"), help="default: policy where there is a policy head")
     cli.add_argument("--backbone", help="class of a public backbone's folder, where its config.json does not tell: RoboPaligemma ...")
     cli.add_argument("--actions", help="what each dimension of an action moves: linear_x,angular_z; '-': nothing")
@@ -42,14 +43,12 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from edge_vla.learn.checkpoint import as_stored
     from export.bundle.bundling import as_json, export_model
     from export.bundle.checkpoints import load, wanted_of
     from export.torch_graphs.releasing import keep_large_apart
 
     keep_large_apart()
-    with as_stored():  # mapped from its files; what it answers is computed in float32 all the same
-        model = load(args.model, args.backbone)
+    model = load(args.model, args.backbone)
     manifest = export_model(model, wanted_of(args, model), say=lambda line: print(f"{args.out}: {line}", file=sys.stderr))
     size = sum(path.stat().st_size for path in args.out.iterdir())
     print(as_json(manifest))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edge_vla.backends.answers import Answers, Case
-from edge_vla.backends.backbone_manifest import PolicyManifest, SpeakerManifest
+from edge_vla.backends.backbone_manifest import BackboneManifest, PolicyManifest, SpeakerManifest
 from edge_vla.backends.reference import Picture
 from edge_vla.backends.speaker import in_locs
 from edge_vla.errors import ConfigError
@@ -36,6 +36,14 @@ def rooms(camera: tuple[int, int]) -> list[Rgb]:
     read = (cv2.imread(str(path)) for path in files)
     sized = [cv2.resize(bgr, camera, interpolation=cv2.INTER_AREA)[..., ::-1] for bgr in read if bgr is not None]
     return [np.ascontiguousarray(rgb) for one in sized for rgb in (one, one[:, ::-1])]
+
+
+def answers_of(model: BaseRoboVLM, manifest: BackboneManifest, pictures: Sequence[Rgb]) -> Answers:
+    """What a policy does or a speaker says about these pictures."""
+    if isinstance(manifest, PolicyManifest):
+        return acted(model, manifest, pictures)
+    assert isinstance(manifest, SpeakerManifest)  # noqa: S101 - for mypy: a manifest is of one kind or the other
+    return spoken(model, manifest, pictures)
 
 
 def spoken(model: BaseRoboVLM, manifest: SpeakerManifest, pictures: Sequence[Rgb]) -> Answers:

@@ -20,7 +20,7 @@ from edge_vla.backends.manifest import Graph
 from edge_vla.errors import ConfigError
 from edge_vla.learn.action_tokenizer import ActionTokenizer
 from edge_vla.learn.backbones.base import BaseRoboVLM
-from export.bundle.answering import acted, rooms, spoken
+from export.bundle.answering import answers_of, rooms
 from export.bundle.description import CAMERA, action_rows, picture_of, policy_of, question_of, region_of, sequence_of
 from export.bundle.manifest import write_manifest
 from export.bundle.probes import FILE as PROBES
@@ -100,17 +100,10 @@ def _ask(model: BaseRoboVLM, wanted: Wanted, folder: Path, graphs: GraphSet) -> 
     """Probes and answers, as the model gives them in float32 whatever its weights are stored in; both are written, the probes returned."""
     with widened(model):
         probes = graphs.probes(np.load(folder / EMBEDDINGS, mmap_mode="r"))
-        draft = _manifest(model, wanted, folder, graphs)
-        pictures = rooms(wanted.camera)
-        answers = acted(model, draft, pictures) if isinstance(draft, PolicyManifest) else spoken(model, _speaker(draft), pictures)
+        answers = answers_of(model, _manifest(model, wanted, folder, graphs), rooms(wanted.camera))
     save_probes(probes, folder / PROBES)
     (folder / ANSWERS).write_text(answers.model_dump_json(indent=1) + "\n")
     return probes
-
-
-def _speaker(manifest: BackboneManifest) -> SpeakerManifest:
-    assert isinstance(manifest, SpeakerManifest)  # noqa: S101 - for mypy: a manifest is of one kind or the other
-    return manifest
 
 
 def _graph_set(model: BaseRoboVLM, wanted: Wanted) -> GraphSet:

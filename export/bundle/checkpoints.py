@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from edge_vla.errors import ConfigError
 from edge_vla.learn.backbones.base import BaseRoboVLM
 from edge_vla.learn.build import POLICY_WEIGHTS, build_policy, load_policy
+from edge_vla.learn.checkpoint import as_stored, read_config
 from export.bundle.bundling import Wanted, spans
 from export.precision.narrowing import Narrowing
 
@@ -22,22 +24,21 @@ LOC, LOCS = "loc", 1024
 
 def load(folder: Path, backbone: str | None = None) -> BaseRoboVLM:
     """A policy, or a public backbone without a head, in the types its weights are stored in. Raises ConfigError."""
-    file = folder / "config.json"
-    try:
-        config = json.loads(file.read_text())
-    except OSError as err:
-        raise ConfigError(f"model {folder}: no config.json ({err.strerror})") from err
-    except ValueError as err:
-        raise ConfigError(f"{file}: not JSON ({err})") from err
-    if not isinstance(config, dict):
-        raise ConfigError(f"{file}: holds a {type(config).__name__}, want an object")
-    if "robovlm_name" in config or (folder / POLICY_WEIGHTS).is_file():
-        return load_policy(folder)
+    config = read_config(folder)
+    with as_stored():  # mapped from its files; what it answers is computed in float32 all the same
+        if "robovlm_name" in config or (folder / POLICY_WEIGHTS).is_file():
+            return load_policy(folder)
+        return build_policy(_public(folder, config, backbone)).eval()
+
+
+def _public(folder: Path, config: Mapping[str, object], backbone: str | None) -> dict[str, Any]:
+    """The configuration of a public backbone alone."""
     name = backbone or TYPES.get(str(config.get("model_type")))
     if name is None:
         kinds = ", ".join(TYPES)
-        raise ConfigError(f"{file}: model_type {config.get('model_type')!r}: want one of {kinds}, or name the class with --backbone")
-    return build_policy({"robovlm_name": name, "vlm": {"pretrained_model_name_or_path": str(folder)}, "act_head": None}).eval()
+        said = f"{folder / 'config.json'}: model_type {config.get('model_type')!r}"
+        raise ConfigError(f"{said}: want one of {kinds}, or name the class with --backbone")
+    return {"robovlm_name": name, "vlm": {"pretrained_model_name_or_path": str(folder)}, "act_head": None}
 
 
 def wanted_of(args: argparse.Namespace, model: BaseRoboVLM) -> Wanted:
@@ -59,7 +60,7 @@ def wanted_of(args: argparse.Namespace, model: BaseRoboVLM) -> Wanted:
         args.out, policy=policy, layout=args.actions.split(",") if args.actions else None,
         rows=rows_of(model, args.rows), static=args.static, camera=(int(width), int(height)), domain=args.domain,
         max_linear_mps=args.max_linear, max_angular_rps=args.max_angular,
-        narrowing=Narrowing(args.precision, args.calib, args.method, args.blocks),
+        narrowing=Narrowing(args.precision, args.calib, args.method, args.blocks, args.logits_bits),
     )  # fmt: skip
 
 

@@ -9,8 +9,7 @@ import numpy as np
 from edge_vla.backends.backbone_manifest import BackboneManifest, PolicyManifest
 from edge_vla.backends.bundle import Bundle
 from edge_vla.errors import ConfigError
-from edge_vla.learn.checkpoint import as_stored
-from export.bundle.answering import acted, rooms, spoken
+from export.bundle.answering import answers_of, rooms
 from export.bundle.checkpoints import load
 from export.bundle.description import CAMERA
 from export.bundle.probes import save_probes
@@ -23,8 +22,7 @@ def refresh(bundle: Bundle, folder: Path) -> list[str]:
     m = bundle.manifest
     if not isinstance(m, BackboneManifest) or m.probes is None or m.reference is None:
         raise ConfigError(f"engine {bundle.folder} holds nothing to make anew; export it with `python -m export onnx`")
-    with as_stored():
-        model = load(folder)
+    model = load(folder)
     found = (model.hidden_size, len(model.word_embedding.weight))
     if found != (m.decoder.hidden, m.decoder.vocabulary):
         want = (m.decoder.hidden, m.decoder.vocabulary)
@@ -38,6 +36,6 @@ def refresh(bundle: Bundle, folder: Path) -> list[str]:
     pictures = rooms((width, height))
     with widened(model):
         save_probes(graphs.probes(np.load(bundle.path(m.decoder.embeddings), mmap_mode="r")), bundle.path(m.probes))
-        answers = acted(model, m, pictures) if isinstance(m, PolicyManifest) else spoken(model, m, pictures)
+        answers = answers_of(model, m, pictures)
     bundle.path(m.reference).write_text(answers.model_dump_json(indent=1) + "\n")
     return [m.probes, m.reference]

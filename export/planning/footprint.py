@@ -102,7 +102,7 @@ def head_bytes(model: Model, rows: int, precision: Precision) -> int:
     if not rows:
         return 0
     kept = model.head_vectors * rows // model.vocabulary
-    return precision.matrix(Matrix(rows, model.hidden)) + VECTOR_BYTES * kept
+    return precision.matrix(Matrix(rows, model.hidden), precision.logits) + VECTOR_BYTES * kept
 
 
 def head_parts(model: Model, load: Workload) -> tuple[Part, ...]:

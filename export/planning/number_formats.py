@@ -34,8 +34,8 @@ class NumberFormat:
 FP32, FP16 = NumberFormat("fp32", 32), NumberFormat("fp16", 16)
 INT8 = NumberFormat("int8", 8, row_bytes=4)  # a float32 scale for each output
 FP8 = NumberFormat("fp8", 8, matrix_bytes=4)  # E4M3, a float32 scale for the matrix
-INT8_GROUPS = NumberFormat("int8 in groups", 8, group=32, scale_bytes=2)  # MatMulNBits, half-precision scales
-INT4_GROUPS = NumberFormat("int4 in groups", 4, group=32, scale_bytes=2)
+INT8_GROUPS = NumberFormat("int8 in groups", 8, group=32, scale_bytes=4)  # MatMulNBits as export.precision.nbits writes it
+INT4_GROUPS = NumberFormat("int4 in groups", 4, group=32, scale_bytes=4)
 NVFP4 = NumberFormat("nvfp4", 4, group=16, scale_bytes=1, matrix_bytes=4)  # E2M1, an E4M3 scale for 16, a float32 one for all
 
 
@@ -51,6 +51,7 @@ class Precision:
     arithmetic: str
     engine: str
     sm: tuple[int, int] = (0, 0)  # the lowest that has it
+    logits: NumberFormat | None = None  # of the matrix that words come from, where it keeps more
 
     @property
     def plain(self) -> NumberFormat:
@@ -84,7 +85,7 @@ PRECISIONS = {
         Precision("w8a8", INT8, "int8", TENSORRT),
         Precision("fp8", FP8, "fp8", TENSORRT, (8, 9)),
         Precision("fp4", NVFP4, "fp4", TENSORRT, (10, 0)),
-        Precision("w4", INT4_GROUPS, "fp16", ONNX_RUNTIME),
+        Precision("w4", INT4_GROUPS, "fp16", ONNX_RUNTIME, logits=INT8_GROUPS),
     )
 }
 

@@ -119,20 +119,21 @@ def _signature(file: OnnxFile, block: Block, feeds: Sequence[Mapping[str, Array]
 
 
 def _timed(parts: tuple[Path, Path], feeds: Sequence[Mapping[str, Array]], threads: int, runs: int) -> Timing:
-    sessions = [_session(path, threads) for path in parts]
+    sessions = [session(path, threads) for path in parts]
     taken: tuple[list[float], list[float]] = ([], [])
     for k in range(WARM + runs):
-        for session, times in zip(sessions, taken, strict=True):
+        for each, times in zip(sessions, taken, strict=True):
             start = time.perf_counter()
             for feed in feeds:
-                session.run(None, dict(feed))
+                each.run(None, dict(feed))
             if k >= WARM:
                 times.append((time.perf_counter() - start) * 1e3)
     ratio = statistics.median(int8 / fp32 for fp32, int8 in zip(*taken, strict=True))
     return Timing((), statistics.median(taken[0]), statistics.median(taken[1]), ratio)
 
 
-def _session(path: Path, threads: int) -> ort.InferenceSession:
+def session(path: Path, threads: int) -> ort.InferenceSession:
+    """On the CPU. Its threads sleep while they wait: two sessions in turn would fight over the cores otherwise."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads

@@ -96,6 +96,11 @@ def islands(file: OnnxFile) -> dict[str, str]:
     return found
 
 
+def logits(file: OnnxFile) -> set[str]:
+    """The products whose results an answer is chosen from, with what follows them, by node."""
+    return set(_logits(file, Links.of(file.nodes)))
+
+
 def _makers(links: Links, node: NodeProto) -> list[NodeProto]:
     return [links.maker[name] for name in node.input if name in links.maker]
 

@@ -16,7 +16,7 @@ from export.files.products import products
 from export.precision import block_timing
 from export.precision.half import halve
 from export.precision.layer_report import Report
-from export.precision.nbits import quantise_weights
+from export.precision.nbits import LOGITS, quantise_weights
 from export.precision.qdq import quantise_qdq
 from export.precision.rounding import Feed
 
@@ -28,12 +28,16 @@ STRICTER = 0.5  # of what a tensor may be off by in fp16: probes are not all tha
 
 @dataclass(frozen=True, slots=True)
 class Narrowing:
-    """`ranges` are a calibration set's. `blocks`: all products in int8, those that were faster here, or those that a file lists."""
+    """`ranges` are a calibration set's. `blocks`: all products in int8, those that were faster here, or those that a file lists.
+
+    `logits_bits`, of weights alone: 4, 8, or 32 for as they are.
+    """
 
     precision: str
     ranges: Path | None = None
     method: Method = "entropy"
     blocks: str = MEASURED
+    logits_bits: int = LOGITS
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -69,7 +73,8 @@ def _narrowed(path: Path, out: Path, wanted: Narrowing, feeds: list[Feed]) -> Re
     if wanted.precision == "fp16":
         return halve(path, out, feeds, BOUNDS["fp16"].tensor * STRICTER)
     if wanted.precision in BITS:
-        return quantise_weights(path, out, BITS[wanted.precision]) if products(OnnxFile(path))[0] else None
+        bits = BITS[wanted.precision]
+        return quantise_weights(path, out, bits, logits_bits=wanted.logits_bits) if products(OnnxFile(path))[0] else None
     assert wanted.ranges is not None  # noqa: S101 - for mypy: checked when it was made
     ranges = load_ranges(wanted.ranges)
     known = ranges.file.graphs.get(path.stem)

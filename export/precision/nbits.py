@@ -2,7 +2,8 @@
 
     report = quantise_weights(Path("lm_step.onnx"), Path("w4/lm_step.onnx"), bits=4)
 
-The numbers are those of onnxruntime's own quantiser; weights go through it a few outputs at a time, from file to file.
+Logits keep 8 bits: what is lost there is lost of the answer itself. The numbers are those of onnxruntime's own quantiser; weights go
+through it a few outputs at a time, from file to file.
 """
 
 from __future__ import annotations
@@ -19,45 +20,53 @@ from edge_vla.errors import ConfigError
 from export.files.onnx_file import PIECE, Names, OnnxFile, require_finite
 from export.files.products import Product, products
 from export.files.weight_store import Store, rest, storing
+from export.precision.islands import logits
 from export.precision.layer_report import Layer, Report
 
 DOMAIN = "com.microsoft"
 KERNELS = {4: kernels.quantize_matmul_4bits, 8: kernels.quantize_matmul_8bits}
 BLOCKS = (16, 32, 64, 128, 256)
+LOGITS = 8  # bits at least of the matrix that an answer is chosen from
 # Products in int8. Without it 8 bits decode 50 times slower than float32, and 4 bits twice slower than with it.
 ACCURACY_LEVEL = 4
 Blocks = tuple[np.ndarray, np.ndarray]
 
 
-def quantise_weights(source: Path, out: Path, bits: int, block: int = 32) -> Report:
+def quantise_weights(source: Path, out: Path, bits: int, block: int = 32, *, logits_bits: int = LOGITS) -> Report:
     """Write `source` with the weights of its matrix products in `bits`, a float32 scale for each `block` of inputs, to `out`.
 
-    A matrix that would not become smaller stays. Raises ConfigError for other numbers than 4 and 8 bits and blocks of 16 to 256, a graph
-    without such products, weights that are not finite, a full disk.
+    Logits take `logits_bits` where that is more: 4, 8, or 32 for as they are. A matrix that would not become smaller stays. Raises
+    ConfigError for other numbers than 4 and 8 bits and blocks of 16 to 256, a graph without such products, weights that are not finite, a
+    full disk.
     """
     if bits not in KERNELS:
         raise ConfigError(f"{bits} bits: want one of {', '.join(map(str, KERNELS))}")
+    if logits_bits not in (*KERNELS, 32):
+        raise ConfigError(f"{logits_bits} bits for logits: want one of {', '.join(map(str, KERNELS))}, 32")
     if block not in BLOCKS:
         raise ConfigError(f"blocks of {block}: want one of {', '.join(map(str, BLOCKS))}")
     file = OnnxFile(source)
     found, left = products(file)
     left |= {name: "convolution" for name, product in found.items() if product.node.op_type == "Conv"}
-    left |= {name: "not smaller" for name, product in found.items() if not _shrinks(file, product, bits, block)}
+    wanted = dict.fromkeys(found, bits) | dict.fromkeys(logits(file) & set(found), max(bits, logits_bits))
+    left |= {name: "logits" for name in found if wanted[name] not in KERNELS}
+    narrower = [name for name in found if name not in left]
+    left |= {name: "not smaller" for name in narrower if not _shrinks(file, found[name], wanted[name], block)}
     chosen = {name: product for name, product in found.items() if name not in left}
     if not chosen:
         raise ConfigError(f"{source}: no matrix product whose weight {bits} bits would make smaller")
     with storing(out, beside=file.beside) as store:
-        errors = _write(file, chosen, store, bits, block)
+        errors = _write(file, chosen, store, wanted, block)
         nbytes = store.nbytes
-    layers = tuple(
-        Layer(
-            node.name, node.op_type, "fp32" if node.name in left else f"w{bits}", left.get(node.name, ""),
-            {"weight_error": errors[node.name]} if node.name in errors else {},
-        )
-        for node in file.nodes
-        if node.name in found or node.name in left
-    )  # fmt: skip
+    layers = tuple(_layer(node, bits, wanted, left, errors) for node in file.nodes if node.name in wanted or node.name in left)
     return Report(source.name, f"w{bits}", layers, {"weight_bytes": float(nbytes), "block": float(block)})
+
+
+def _layer(node: NodeProto, bits: int, wanted: dict[str, int], left: dict[str, str], errors: dict[str, float]) -> Layer:
+    if node.name in left:
+        return Layer(node.name, node.op_type, "fp32", left[node.name])
+    got = wanted[node.name]
+    return Layer(node.name, node.op_type, f"w{got}", "" if got == bits else "logits", {"weight_error": errors[node.name]})
 
 
 def packed_bytes(outputs: int, inputs: int, bits: int, block: int) -> int:
@@ -70,18 +79,18 @@ def _shrinks(file: OnnxFile, product: Product, bits: int, block: int) -> bool:
     return packed_bytes(outputs, inputs, bits, block) < file.values(product.weight).nbytes
 
 
-def _write(file: OnnxFile, chosen: dict[str, Product], store: Store, bits: int, block: int) -> dict[str, float]:
+def _write(file: OnnxFile, chosen: dict[str, Product], store: Store, wanted: dict[str, int], block: int) -> dict[str, float]:
     """The relative error of each chosen node's weight."""
     nodes: list[NodeProto] = []
     names = Names(file)
     errors: dict[str, float] = {}
-    stored: dict[tuple[str, int], tuple[list[str], float]] = {}
+    stored: dict[tuple[str, int, int], tuple[list[str], float]] = {}
     for node in file.nodes:
         if node.name not in chosen:
             nodes.append(node)
             continue
-        product = chosen[node.name]
-        key = (product.weight, product.axis)
+        product, bits = chosen[node.name], wanted[node.name]
+        key = (product.weight, product.axis, bits)
         if key not in stored:
             put = [names.fresh(f"{product.weight}.{part}") for part in (f"w{bits}", "scale")]
             stored[key] = put, _store_blocks(file, product, store, put, bits, block)

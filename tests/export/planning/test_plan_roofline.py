@@ -42,11 +42,11 @@ def test_the_worked_example(board: str, precision: str, prefill_ms: float, step_
 
 
 def test_the_worked_example_with_a_head_cut_to_the_words_of_a_box() -> None:
-    """5.0 ms a step on AGX Orin with 4.1 bits a weight; ours have 4.5. Its other column leaves the whole head in half precision."""
+    """5.0 ms a step on AGX Orin with 4.1 bits a weight; ours have 5. Its other column, 10.1 ms, leaves the whole head in half precision."""
     cut = times("agx-orin", "w4", Workload(rows=1088))["step"].floor_s
-    assert 1e3 * cut == pytest.approx(5.0 * 4.5 / 4.1, rel=0.03)
+    assert 1e3 * cut == pytest.approx(5.0 * 5 / 4.1, rel=0.03)
     head_s = PALIGEMMA.vocabulary * PALIGEMMA.hidden * 2 / 204.8e9
-    assert 1e3 * (cut + head_s) == pytest.approx(10.1, rel=0.06)
+    assert 1e3 * (cut + head_s) == pytest.approx(10.1 + 5.0 * (5 / 4.1 - 1), rel=0.06)
 
 
 def test_thirty_watts_have_a_quarter_of_the_arithmetic_and_the_same_memory() -> None:

@@ -98,11 +98,66 @@ def test_its_numbers_are_those_of_onnxruntimes_own_quantiser(tmp_path: Path, out
 def test_it_says_nearly_the_same_and_another_model_does_not(tmp_path: Path, out: Path, bits: int, bound: float) -> None:
     source = decoder(tmp_path / "step.onnx")
     report = quantise_weights(source, out, bits)
-    assert report.counts == {"fp32 (no weight)": 2, f"w{bits}": 8}
+    assert report.counts == {"fp32 (no weight)": 2} | ({"w4": 7, "w8 (logits)": 1} if bits == 4 else {"w8": 8})
     want, got, other = run(source, feed()), run(out, feed()), run(decoder(tmp_path / "other.onnx", 1), feed())
     for name, values in want.items():
         assert 1e-3 < strayed(values, got[name]) < bound
         assert strayed(values, other[name]) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("logits", "kind", "shape"), [(4, "w4", (40, 1, 16)), (8, "w8 (logits)", (40, 1, 32)), (32, "fp32 (logits)", None)]
+)
+def test_the_matrix_of_logits_keeps_more(tmp_path: Path, out: Path, logits: int, kind: str, shape: tuple[int, ...] | None) -> None:
+    source = decoder(tmp_path / "step.onnx")
+    report = quantise_weights(source, out, 4, logits_bits=logits)
+    counts = {"fp32 (no weight)": 2, "w4": 7}
+    assert report.counts == counts | {kind: counts.get(kind, 0) + 1}
+    layer = report.layer("raw")
+    assert (f"{layer.precision} ({layer.reason})" if layer.reason else layer.precision) == kind
+    found = weights(out)
+    if shape is None:
+        np.testing.assert_array_equal(found["w_head"], weights(source)["w_head"])
+        assert layer.figures == {}
+        return
+    assert found[f"w_head.w{logits}"].shape == shape
+    whole = values_of(found[f"w_head.w{logits}"], found["w_head.scale"], logits, 32)
+    assert strayed(weights(source)["w_head"], whole) <= 1 / 2 ** (logits - 1)  # a level; the largest number may be the one too many
+    assert attributes(out, "raw")["bits"] == logits
+
+
+def test_a_matrix_read_by_logits_and_by_another_product_is_stored_for_each(tmp_path: Path, out: Path) -> None:
+    w = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    source = write(
+        tmp_path / "p.onnx", [node("MatMul", "x w", "h"), node("MatMul", "h w", "logits")], {"x": ["T", 64]}, ["logits"], {"w": w}
+    )
+    quantise_weights(source, out, 4)
+    found = weights(out)
+    assert {name for name in found if name.startswith("w.w")} == {"w.w4", "w.w8"}
+    assert (attributes(out, "h")["bits"], attributes(out, "logits")["bits"]) == (4, 8)
+
+
+def test_what_no_answer_is_chosen_from_keeps_the_bits_asked_for(tmp_path: Path, out: Path) -> None:
+    w = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    assert quantise_weights(product(tmp_path / "p.onnx", w), out, 4).counts == {"w4": 1}
+
+
+def test_what_an_answer_is_chosen_from_are_logits_under_any_name(tmp_path: Path, out: Path) -> None:
+    w = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    made = [
+        node("MatMul", "x w", "scores"),
+        node("ArgMax", "scores", "best", axis=-1),
+        helper.make_node("Cast", ["best"], ["y"], to=TensorProto.FLOAT),
+    ]
+    assert quantise_weights(write(tmp_path / "p.onnx", made, {"x": ["T", 64]}, ["y"], {"w": w}), out, 4).counts == {"w8 (logits)": 1}
+
+
+@pytest.mark.parametrize("logits", [0, 2, 16, 33])
+def test_bits_for_logits_that_there_are_not(tmp_path: Path, out: Path, logits: int) -> None:
+    source = product(tmp_path / "p.onnx", np.ones((64, 64), np.float32))
+    with pytest.raises(ConfigError, match=f"{logits} bits for logits: want one of 4, 8, 32"):
+        quantise_weights(source, out, 4, logits_bits=logits)
+    assert not out.exists()
 
 
 def test_a_gemm_with_a_bias_and_weights_that_lie_either_way(tmp_path: Path, out: Path) -> None:
