@@ -23,7 +23,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["edge_vla", "edge_vla.*"]),
-    package_data={"edge_vla": ["py.typed"]},
+    package_data={"edge_vla": ["py.typed", "sim/firmware/ev1/*.h", "sim/firmware/ev1/*.cpp", "sim/firmware/ev1/*.ino"]},
     python_requires=">=3.10",
     install_requires=[
         "numpy>=1.26",  # 1.26: what NVIDIA's wheels for JetPack 6 are built for

@@ -56,7 +56,7 @@ def open_rig(profile: RobotProfile) -> Iterator[Rig]:
     with _port(profile) as port:
         settings = GuardSettings(
             base=base.kind, port=port, baud=base.baud, limits=guard_limits(profile),
-            base_options={"track_m": base.track_m, "max_wheel_mps": base.max_wheel_mps},
+            base_options=base.codec,
             use_gyro=False,  # it is the wheels' own turn that is measured
         )  # fmt: skip
         with GuardProcess.start(settings) as guard:

@@ -105,6 +105,9 @@ def _drive(args: argparse.Namespace, open_: Callable[[RobotProfile], AbstractCon
         raise ConfigError(f"--distance-m {args.distance_m}: want {LEAST_M} to {MOST_M}")
     if not 1 <= abs(args.turns) <= MOST_TURNS:
         raise ConfigError(f"--turns {args.turns}: want 1 to {MOST_TURNS}, negative to the right")
+    track_m = profile.base.track_m
+    if track_m is None:
+        raise ConfigError(f"base {profile.base.kind!r} has its track in its firmware: nothing here would use what is measured")
     limits = profile.limits
     speed, rate = min(limits.blind_linear_mps, limits.max_linear_mps), min(TURN_RPS, limits.max_angular_rps)
     ask_to_move(_told(profile, args, speed, rate), yes=args.yes)
@@ -123,7 +126,7 @@ def _drive(args: argparse.Namespace, open_: Callable[[RobotProfile], AbstractCon
         measured_deg = args.measured_turn_deg
         if measured_deg is None:
             measured_deg = ask_number("Degrees it turned in all, left positive, 360 for each whole turn", "--measured-turn-deg")
-    return Drive(profile.base.track_m, odometry_m, measured_m, odometry_deg, measured_deg, profile.simulated)
+    return Drive(track_m, odometry_m, measured_m, odometry_deg, measured_deg, profile.simulated)
 
 
 def _told(profile: RobotProfile, args: argparse.Namespace, speed: float, rate: float) -> str:

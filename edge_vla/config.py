@@ -38,9 +38,11 @@ WHEEL_CEILING_MPS = 1.3  # vendor maximum; above 2.0 the Waveshare firmware keep
 SIMULATOR_MOST = {"width": 640, "height": 480, "fps": 60}  # what its renderer is built for; a test keeps them equal to sim/settings.py
 # Wrong ones aim the robot beside its target without a word, so a real robot has to state them.
 MEASURED = {
-    "base": ("kind", "port", "track_m", "max_wheel_mps"),
+    "base": ("kind", "port", "max_wheel_mps"),
     "camera": ("kind", "hfov_deg", "height_m", "pitch_deg", "forward_m"),
 }
+
+OWN_TRACK = ("create2", "kobuki", "rosmaster")  # bases that are told how the robot moves, not its wheels
 
 Provider = Literal["cpu", "cuda", "tensorrt"]  # of ONNX Runtime; backends/providers.py knows what it calls them
 Kind = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -66,10 +68,17 @@ class BaseProfile(_Section):
     kind: Kind = "waveshare"
     port: str = Field(default=SIMULATED_PORT, min_length=1)
     baud: int = Field(default=115200, ge=9600, le=2_000_000)
-    track_m: float = Field(default=0.172, ge=0.05, le=1.0)  # Waveshare UGV Rover, as its firmware has it
+    track_m: float | None = Field(default=None, ge=0.05, le=1.0)  # None: as the base's own firmware has it
     max_wheel_mps: float = Field(default=0.7, gt=0, le=WHEEL_CEILING_MPS)
     wheels: str = ""  # file of `python -m calib wheels`, beside the profile: says track_m
     delay: str = ""  # file of `python -m calib delay`: says limits.reaction_s where that is longer
+    options: dict[str, float | int | str] = Field(default_factory=dict)  # what this kind wants to know besides, checked by its codec
+
+    @property
+    def codec(self) -> dict[str, float | int | str]:
+        """What the base's codec is built with."""
+        track = {} if self.track_m is None else {"track_m": self.track_m}
+        return {**track, "max_wheel_mps": self.max_wheel_mps, **self.options}
 
 
 class CameraProfile(_Section):
@@ -126,7 +135,7 @@ class RobotProfile(_Section):
     """One robot, whole. `RobotProfile()` is the simulated rover."""
 
     robot: RobotInfo = RobotInfo()
-    base: BaseProfile = BaseProfile()
+    base: BaseProfile = BaseProfile(track_m=0.172)  # Waveshare UGV Rover, as its firmware has it
     camera: CameraProfile = CameraProfile()
     limits: LimitsProfile = LimitsProfile()
     steer: SteerProfile = SteerProfile()
@@ -157,6 +166,8 @@ class RobotProfile(_Section):
     def _measured(self) -> RobotProfile:
         sections = () if self.simulated else MEASURED.items()
         missing = [f"{name}.{key}" for name, keys in sections for key in keys if key not in getattr(self, name).model_fields_set]
+        if sections and self.base.track_m is None and self.base.kind not in OWN_TRACK:
+            missing.append("base.track_m")
         if missing:
             raise ValueError(f"a real robot has no default for {', '.join(missing)}: measure and write them down")
         return self

@@ -176,7 +176,7 @@ def prepare(args: argparse.Namespace) -> tuple[RobotProfile, dict[str, Setting]]
         print(f"UNVERIFIED engine {args.engine}: --allow-unverified was given", file=sys.stderr)
     if not profile.simulated:
         raise ConfigError(f"{args.robot}: robot.domain is 'real'; an evaluation runs in the simulator")
-    make_base(profile.base.kind, profile.base.track_m, profile.base.max_wheel_mps)
+    make_base(profile.base)
     setting = setting_of(args, profile)
     _probe(args.picture)
     rows = {"this engine": setting}

@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from edge_vla.backends.bundle import Bundle
     from edge_vla.backends.graphs import Graphs
     from edge_vla.cameras.rules import FrameRules
-    from edge_vla.config import CameraProfile
+    from edge_vla.config import BaseProfile, CameraProfile
     from edge_vla.sim.view import Truth
     from edge_vla.types import Camera, Engine, Frame, Reply
 
 ORACLE = "oracle"
 
 
-def make_base(kind: str, track_m: float, max_wheel_mps: float) -> Base:
-    """A base's codec by name. Raises ConfigError for an unknown one."""
+def make_base(profile: BaseProfile) -> Base:
+    """The codec of the base a profile names. Raises ConfigError for an unknown kind or option."""
     from edge_vla.bases import make_base as base_by_name
 
-    return base_by_name(kind, {"track_m": track_m, "max_wheel_mps": max_wheel_mps})
+    return base_by_name(profile.kind, profile.codec)
 
 
 def make_camera(profile: CameraProfile, socket: Path | None) -> Camera:

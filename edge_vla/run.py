@@ -89,7 +89,7 @@ def request_of(args: argparse.Namespace) -> Request:
         raise ConfigError(f"--timeout-s {args.timeout_s}: want 1 to 86400")
     if not 0 <= args.seed < 2**31:
         raise ConfigError(f"--seed {args.seed}: want 0 to {2**31 - 1}")
-    make_base(profile.base.kind, profile.base.track_m, profile.base.max_wheel_mps)  # a kind that is none starts no simulator
+    make_base(profile.base)  # a kind that is none starts no simulator
     if goal is Goal.COMMAND and not args.text:
         raise ConfigError("goal 'command' needs a sentence, for example --text 'turn left 90 degrees'")
     plan = make_plan(profile, goal, target if goal is not Goal.COMMAND else None, stop_at_m=args.stop_at)

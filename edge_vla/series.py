@@ -98,7 +98,7 @@ def run_one(job: tuple[Case, Setting, RobotProfile]) -> Verdict:
         loaded = load_engine(setting.engine, threads, profile.engine.provider, allow_unverified=setting.allow_unverified)
         policy = acting(loaded)
         profile, _ = within(profile, loaded)
-    base = make_base(profile.base.kind, profile.base.track_m, profile.base.max_wheel_mps)
+    base = make_base(profile.base)
 
     def build(run: Lockstep) -> Engine:
         from edge_vla.sim.controls import Blank, Swapped

@@ -127,7 +127,8 @@ class Session:
         settings = SimSettings(
             folder=str(self.request.folder), seed=self.request.seed, require=(plan.target,) if plan.target else (),
             width=camera.width, height=camera.height, fps=camera.fps, hfov_deg=camera.hfov_deg, height_m=camera.height_m,
-            pitch_deg=camera.pitch_deg, forward_m=camera.forward_m, track_m=profile.base.track_m, baud=profile.base.baud,
+            pitch_deg=camera.pitch_deg, forward_m=camera.forward_m, baud=profile.base.baud,
+            base=profile.base.kind, base_options=profile.base.codec,
             truth=truth, follow=plan.goal is Goal.FOLLOW,
         )  # fmt: skip
         self._sim = self._stack.enter_context(SimProcess.start(settings))
@@ -137,7 +138,7 @@ class Session:
         profile = self.request.profile
         return GuardSettings(
             base=profile.base.kind, port=port, baud=profile.base.baud, limits=guard_limits(profile),
-            base_options={"track_m": profile.base.track_m, "max_wheel_mps": profile.base.max_wheel_mps}, use_gyro=profile.simulated,
+            base_options=profile.base.codec, use_gyro=profile.simulated,
             log_path=str(self.request.folder / "guard.jsonl"),
         )  # fmt: skip
 

@@ -13,11 +13,12 @@ import re
 from edge_vla.errors import ConfigError, UnsafeCommand
 from edge_vla.guard.limits import check_finite
 from edge_vla.guard.types import BaseTraits, Feedback, Twist
-from edge_vla.guard.wheels import quanta, twist_from_wheels, wheels_from_twist
+from edge_vla.guard.wheels import Differential, quanta
 
 TRACK_M = 0.172  # UGV Rover; RaspRover 0.125, Beast 0.141
 VENDOR_MAX_WHEEL_MPS = 1.3  # `max_speed` of the vendor's own host code
 QUANTUM_MPS = 1e-4  # four decimals
+ODOMETER_M = 0.01  # a count of `odl` and `odr`
 WATCHDOG_MS = 300
 FEEDBACK_MS = 50
 FEEDBACK_T = 1001
@@ -36,7 +37,9 @@ class WaveshareUGV:
         for name, value, most in (("track_m", track_m, 1.0), ("max_wheel_mps", max_wheel_mps, VENDOR_MAX_WHEEL_MPS)):
             if not (math.isfinite(value) and 0.0 < value <= most):
                 raise ConfigError(f"waveshare {name}={value}: want more than 0 and at most {most}")
-        self._traits = BaseTraits(track_m, max_wheel_mps, QUANTUM_MPS, FEEDBACK_MS, WATCHDOG_MS, resync=b"\n")
+        self._traits = BaseTraits(
+            Differential(track_m), max_wheel_mps, QUANTUM_MPS, FEEDBACK_MS, WATCHDOG_MS, resync=b"\n", travel_quantum_m=ODOMETER_M
+        )
         self._most_quanta = quanta(max_wheel_mps, QUANTUM_MPS)
         self._line = bytearray()
         self._garbage_bytes = 0
@@ -54,12 +57,21 @@ class WaveshareUGV:
         settings = ((143, 0), (136, WATCHDOG_MS), (131, 1), (142, FEEDBACK_MS))
         return [b'{"T":%d,"cmd":%d}\n' % (kind, value) for kind, value in settings]
 
+    def poll_frames(self) -> list[bytes]:
+        return []
+
+    def restart_frames(self) -> list[bytes]:
+        return []
+
+    def sent(self, frame: bytes, now_ns: int) -> None:
+        """Its lines say what they answer."""
+
     def encode(self, twist: Twist) -> bytes:
         """One T:1 line with both wheels in fixed point, cut towards zero. Raises UnsafeCommand."""
         check_finite(twist)
         if twist.linear_y != 0.0:
             raise UnsafeCommand(f"linear_y={twist.linear_y} m/s: a differential base cannot move sideways")
-        wheels = wheels_from_twist(twist, self._traits.track_m)
+        wheels = self._traits.drive.wheels(twist)
         left, right = (quanta(wheel, QUANTUM_MPS) for wheel in wheels)
         if max(abs(left), abs(right)) > self._most_quanta:  # 2400 * QUANTUM_MPS is more than 0.24
             raise UnsafeCommand(f"wheels {wheels} m/s: want at most {self._traits.max_wheel_mps}")
@@ -70,7 +82,7 @@ class WaveshareUGV:
         match = COMMAND.fullmatch(frame)
         if match is None:
             raise UnsafeCommand(f"{frame!r} is no T:1 line")
-        return twist_from_wheels(float(match[1]), float(match[2]), self._traits.track_m)
+        return self._traits.drive.twist((float(match[1]), float(match[2])))
 
     def feed(self, data: bytes, now_ns: int) -> list[Feedback]:
         """Reports in `data`, whatever it is split by. Echoed commands and other message kinds are known and dropped."""
@@ -130,7 +142,9 @@ def _feedback(message: dict[str, object], now_ns: int) -> Feedback | None:
     gyro, battery = _number(message, "gz"), _number(message, "v")
     if battery is not None and battery >= CENTIVOLT_FROM:
         battery /= 100.0
-    return Feedback(now_ns, left, right, None if gyro is None else gyro * GYRO_RADPS, battery)
+    counts = _number(message, "odl"), _number(message, "odr")
+    travel = None if counts[0] is None or counts[1] is None else (counts[0] * ODOMETER_M, counts[1] * ODOMETER_M)
+    return Feedback(now_ns, (left, right), None if gyro is None else gyro * GYRO_RADPS, battery, travel_m=travel)
 
 
 def _number(message: dict[str, object], key: str) -> float | None:

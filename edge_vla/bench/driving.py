@@ -112,13 +112,13 @@ def _counted_from(first: int, of: int, between: Callable[[int, int], object]) ->
 
 def _session(profile: RobotProfile, count: int, between: Callable[[int], object]) -> tuple[dict[str, list[float]], str]:
     """(samples in ms by stage, what the guard says its ticks cost) of `count` commands between a new guard and a new firmware."""
-    base = make_base(profile.base.kind, profile.base.track_m, profile.base.max_wheel_mps)
+    base = make_base(profile.base)
     with tempfile.TemporaryDirectory(prefix="edge_vla-bench-") as scratch:
         folder = Path(scratch)
         with Firmware(folder, profile.base.baud) as firmware:
             settings = GuardSettings(
                 base=profile.base.kind, port=firmware.path, baud=profile.base.baud, log_path=str(folder / "guard.jsonl"),
-                base_options={"track_m": profile.base.track_m, "max_wheel_mps": profile.base.max_wheel_mps},
+                base_options=profile.base.codec,
             )  # fmt: skip
             with GuardProcess.start(settings) as guard, swept(), favoured():  # as a run steers
                 sent, heard = _command(guard, base, count, between)

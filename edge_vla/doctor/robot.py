@@ -20,9 +20,9 @@ def robot_profile(host: Host) -> Finding:
         return fail(host.profile_error, f"edit {where}; launch/waveshare_ugv.toml is an example")
     base = host.profile.base
     try:
-        make_base(base.kind, base.track_m, base.max_wheel_mps)
+        make_base(base)
     except ConfigError as err:
-        return fail(f"{where}: {err}", f"edit base.kind in {where}")
+        return fail(f"{where}: {err}", f"edit base.kind or base.options in {where}")
     if host.simulated:
         return ok(f"simulated: {host.profile.robot.name}, {where}")
     if not host.tree.exists(base.port):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from edge_vla.errors import UnsafeCommand
@@ -14,8 +15,8 @@ from edge_vla.guard.odometry import Odometry
 from edge_vla.guard.ramp import limit_acceleration, limit_jerk
 from edge_vla.guard.state import FaultCode, GuardState, StopCause
 from edge_vla.guard.types import STILL, Base, Twist
-from edge_vla.guard.watch import FeedbackWatch, LoopWatch, PortHealth, Worker
-from edge_vla.guard.wheels import saturate_wheels
+from edge_vla.guard.watch import FeedbackWatch, HazardWatch, LoopWatch, PortHealth, Worker
+from edge_vla.guard.wheels import saturate
 from edge_vla.guard.writer import Writer
 
 LEAVE_NS = 1_000_000_000  # a zero that is not confirmed by then never will be
@@ -42,15 +43,16 @@ class Guard:
     def __init__(
         self, base: Base, limits: Limits, session: int, *, tick_hz: int = 50, use_gyro: bool = False, low_battery_v: float | None = None
     ) -> None:
-        self.odometry = Odometry(base.traits.track_m, use_gyro=use_gyro)
+        self.odometry = Odometry(base.traits, use_gyro=use_gyro)
         self.control = Control()
-        self._base = base
+        self.base = base
         self._limits = limits
         self._session = session
         self._max_wheel_mps = min(limits.max_wheel_mps, base.traits.max_wheel_mps)
         self._feedback = FeedbackWatch(base.traits, low_battery_v)
+        self._hazards = HazardWatch()
         self._loop = LoopWatch(tick_hz)
-        self._intake = Intake(session, base, limits, self.control, self._feedback)
+        self._intake = Intake(session, base, limits, self.control, self._feedback, self._hazards)
         self._writer = Writer(base, self._max_wheel_mps)
         self._ramp_end_ns: int | None = None
         self._rate = STILL  # how fast what is applied changes, per second
@@ -74,19 +76,21 @@ class Guard:
     # -- what is seen
 
     def _hear_base(self, now_ns: int, received: bytes) -> None:
-        for feedback in self._base.feed(received, now_ns):
+        for feedback in self.base.feed(received, now_ns):
             if feedback.rebooted:
                 self._rebooted = True
+                self.odometry.hear(feedback)
                 if self.control.state is not GuardState.BOOT:
-                    self.control.latch(now_ns, FaultCode.BASE_REBOOT, "boot text")
+                    self.control.latch(now_ns, FaultCode.BASE_REBOOT, "the base started anew")
                 continue
-            if self._rebooted or not self._feedback.fresh(now_ns):
+            if self._rebooted or not self._feedback.answering(now_ns):
                 self._writer.init_due()  # first word after a boot or a silence: only now does it hear its configuration
                 self._rebooted = False
             self.control.counts[Count.FEEDBACKS] += 1
             self.odometry.hear(feedback)
             self._feedback.hear(feedback)
-        self.control.counts[Count.GARBAGE_BYTES] = self._base.garbage_bytes
+            self._hazards.hear(feedback)
+        self.control.counts[Count.GARBAGE_BYTES] = self.base.garbage_bytes
 
     def _judge_worker(self, now_ns: int, worker: Worker, *, leave: bool) -> None:
         if self.control.leaving_ns is not None:
@@ -116,11 +120,29 @@ class Guard:
             self._feedback.forgive()
         elif self._feedback.contradicts(now_ns):
             self.control.latch(now_ns, FaultCode.FEEDBACK_CONTRADICTS, f"told {self._writer.applied}, saw {self.odometry.measured}")
-        low = self._feedback.battery_low(now_ns)
-        if low:
-            self.control.soft_stop(now_ns, StopCause.BATTERY)
-        clear = not low and self._intake.lifetimes.fresh(now_ns)
+        elif self._feedback.frozen():
+            self.control.latch(now_ns, FaultCode.FEEDBACK_FROZEN, "speeds without counts: the same report again and again")
+        self._judge_hazards(now_ns)
+        low, current = self._feedback.battery_low(now_ns), self._hazards.over_current(now_ns)
+        self._stop_for(now_ns, StopCause.BATTERY, FaultCode.LOW_BATTERY, wrong=low)
+        self._stop_for(now_ns, StopCause.OVER_CURRENT, FaultCode.OVER_CURRENT, wrong=current)
+        clear = not low and not current and self._intake.lifetimes.fresh(now_ns)
         self.control.machine = self.control.machine.settle(now_ns, clear=clear, still=self._feedback.still(now_ns))
+
+    def _judge_hazards(self, now_ns: int) -> None:
+        """A base that is not known to stand yet has met nothing."""
+        faults = self._hazards.faults()
+        if self.control.state is not GuardState.BOOT:
+            for fault in faults:
+                self.control.latch(now_ns, fault, f"the base reports {self._hazards.active}")
+
+    def _stop_for(self, now_ns: int, cause: StopCause, fault: FaultCode, *, wrong: bool) -> None:
+        """A controlled stop, and a latch once the wheels stand."""
+        if not wrong:
+            return
+        self.control.soft_stop(now_ns, cause)
+        if self.control.state is GuardState.SOFT_STOP and self._feedback.still(now_ns):
+            self.control.latch(now_ns, fault, f"{self._feedback.battery_v} V, {self._hazards.active}")
 
     # -- what is decided
 
@@ -151,25 +173,28 @@ class Guard:
         return self._limit(now_ns, lifetimes.command.twist) if expiry is Expiry.NOTHING else STILL
 
     def _limit(self, now_ns: int, twist: Twist) -> Twist:
-        """Curvature-preserving clamp, wheel saturation, and nothing slower than the base can drive."""
+        """Curvature-preserving clamp, wheel saturation, nothing slower than the base can drive, and only back from what was hit."""
+        if self._hazards.retreat_only and not (twist.linear_x < 0.0 and twist.linear_y == 0.0):
+            return STILL
         clamped = clamp_curvature(twist, self._limits, self._speed_mps(now_ns, twist))
-        target = saturate_wheels(clamped, self._base.traits.track_m, self._max_wheel_mps)
+        target = saturate(clamped, self.base.traits.drive, self._max_wheel_mps)
         self.control.counts[Count.CLAMPS] += clamped != twist
         self.control.counts[Count.SATURATIONS] += target != clamped
         return deadband(target, self._limits)
 
     def _speed_mps(self, now_ns: int, twist: Twist) -> float:
-        """The linear speed of the moment: clear distance bounds it ahead; backwards, and without any, the robot is blind."""
+        """The linear speed of the moment: clear distance bounds it ahead; backwards, sideways, and without any, the robot is blind."""
         clear_m = self._intake.lifetimes.clear_ahead_m(now_ns, self.odometry.poses)
-        blind = clear_m is None or twist.linear_x < 0.0
+        blind = clear_m is None or twist.linear_x < 0.0 or twist.linear_y != 0.0
         bound = self._limits.blind_mps if blind or clear_m is None else speed_bound_mps(clear_m, self._limits)
-        return bound if self._base.traits.watchdog_ms is not None else min(bound, NO_WATCHDOG_MPS)
+        return bound if self.base.traits.watchdog_ms is not None else min(bound, NO_WATCHDOG_MPS)
 
     def _brake(self, now_ns: int) -> Twist:
         """The ramp of a protective stop, over after the time it may take however the ticks fall."""
         applied = self._writer.applied
         if self._ramp_end_ns is None:
-            ramp_s = max(abs(applied.linear_x) / self._limits.dec_mps2, abs(applied.angular_z) / self._limits.dec_radps2)
+            speed_mps = math.hypot(applied.linear_x, applied.linear_y)
+            ramp_s = max(speed_mps / self._limits.dec_mps2, abs(applied.angular_z) / self._limits.dec_radps2)
             self._ramp_end_ns = now_ns + round(ramp_s * 1e9) + RAMP_SPARE_NS
         if now_ns >= self._ramp_end_ns:
             return STILL
@@ -194,9 +219,13 @@ class Guard:
         if writes:
             self._feedback.commanded(now_ns, said)
         if self.control.onset:
-            writes = (self._base.traits.resync, *writes)
+            writes = (self.base.traits.resync, *writes)
+        if self._intake.was_reset:
+            self._intake.was_reset = False
+            writes += tuple(self.base.restart_frames())
         if port is PortHealth.OK:
-            writes += self._writer.init_frames(now_ns, answering=self._feedback.fresh(now_ns))
+            writes += self._writer.init_frames(now_ns, answering=self._feedback.answering(now_ns))
+            writes += self._writer.poll_frames(now_ns)
         return writes
 
     def _report(self, now_ns: int, writes: tuple[bytes, ...], port: PortHealth) -> GuardOutput:
@@ -212,7 +241,7 @@ class Guard:
         return Status(
             session=self._session, t_ns=now_ns, state=machine.state, fault=machine.fault, fault_id=machine.fault_id, cause=machine.cause,
             refusal=intake.refusal, last_seq=intake.gate.last_seq, applied=self._writer.applied, measured=self.odometry.measured,
-            battery_v=self._feedback.battery_v, still=still, held=intake.lifetimes.held,
+            battery_v=self._feedback.battery_v, still=still, held=intake.lifetimes.held, hazards=self._hazards.active,
             poses=self.odometry.poses.recent(MAX_POSES), counts=pack_counts(self.control.counts),
         )  # fmt: skip
 

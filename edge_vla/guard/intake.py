@@ -11,8 +11,8 @@ from edge_vla.guard.limits import Limits, check_finite, check_range, clamp_curva
 from edge_vla.guard.link import Command, Count, Gate, Kind, Refused
 from edge_vla.guard.state import ARMED, FaultCode, GuardState, Refusal, StopCause
 from edge_vla.guard.types import STILL, Base
-from edge_vla.guard.watch import FeedbackWatch
-from edge_vla.guard.wheels import saturate_wheels
+from edge_vla.guard.watch import FeedbackWatch, HazardWatch
+from edge_vla.guard.wheels import saturate
 
 INVALID = frozenset({Count.REJECT_NOT_FINITE, Count.REJECT_RANGE, Count.REJECT_BASE})  # a broken parser, not a late datagram
 INVALID_WINDOW_NS = 10_000_000_000
@@ -22,14 +22,18 @@ INVALID_TO_LATCH = 3
 class Intake:
     """Admits commands into the lifetimes and orders into the state machine, or counts why not."""
 
-    def __init__(self, session: int, base: Base, limits: Limits, control: Control, feedback: FeedbackWatch) -> None:
+    def __init__(
+        self, session: int, base: Base, limits: Limits, control: Control, feedback: FeedbackWatch, hazards: HazardWatch
+    ) -> None:  # fmt: skip
         self.lifetimes = Lifetimes(limits)
         self.gate = Gate(session)
         self.refusal = Refusal.NONE
+        self.was_reset = False  # in this tick: a base that stopped by itself has to be told to start anew
         self._base = base
         self._limits = limits
         self._control = control
         self._feedback = feedback
+        self._hazards = hazards
         self._wish_ends_ns = 0  # until when somebody wants to move, obeyed or not: arming waits for it
         self._invalid_ns: list[int] = []
 
@@ -62,7 +66,7 @@ class Intake:
     def _try_base(self, command: Command) -> None:
         traits = self._base.traits
         clamped = clamp_curvature(command.twist, self._limits)
-        self._base.encode(saturate_wheels(clamped, traits.track_m, min(self._limits.max_wheel_mps, traits.max_wheel_mps)))
+        self._base.encode(saturate(clamped, traits.drive, min(self._limits.max_wheel_mps, traits.max_wheel_mps)))
 
     def _stop_nonsense(self, now_ns: int) -> None:
         self.lifetimes.drop()
@@ -105,6 +109,8 @@ class Intake:
             return Refusal.NOT_STILL
         if self._feedback.battery_low(now_ns):
             return Refusal.LOW_BATTERY
+        if self._hazards.forbids_arming:
+            return Refusal.HAZARD
         return Refusal.VELOCITY_REQUESTED if now_ns <= self._wish_ends_ns else Refusal.NONE
 
     def _reset(self, now_ns: int, fault_id: int) -> None:
@@ -114,6 +120,7 @@ class Intake:
         self._answer(now_ns, "reset", Refusal.WRONG_STATE if leaving else machine.refuse_reset(now_ns, fault_id, still=still))
         if self.refusal is Refusal.NONE:
             self._control.machine = machine.reset(now_ns, fault_id, still=still)
+            self.was_reset = True
 
     def _answer(self, now_ns: int, order: str, refusal: Refusal) -> None:
         self.refusal = refusal

@@ -107,8 +107,8 @@ class Lifetimes:
         limits, measured = self._limits, odometry.measured or STILL
         turn_rad, travel_m = odometry.poses.since(self._t_capture_ns, now_ns)
         turn_rad += stopping_distance(measured.angular_z, applied.angular_z, limits.dec_radps2, limits.reaction_s)
-        travel_m += stopping_distance(measured.linear_x, applied.linear_x, limits.dec_mps2, limits.reaction_s)
-        turning, travelling = wanted.angular_z != 0.0, wanted.linear_x != 0.0
+        travel_m += stopping_distance(_speed_mps(measured), _speed_mps(applied), limits.dec_mps2, limits.reaction_s)
+        turning, travelling = wanted.angular_z != 0.0, _speed_mps(wanted) != 0.0
         # not below rather than at least: a nan has used it up
         return (turning and not turn_rad < self._max_turn_rad) or (travelling and not travel_m < self._max_travel_m)
 
@@ -124,6 +124,10 @@ def check_numbers(command: Command) -> None:
     numbers = (command.max_turn_rad, command.max_travel_m, command.clear_m if command.clear_m is not None else 0.0)
     if not all(math.isfinite(number) for number in numbers):
         raise Refused(Count.REJECT_NOT_FINITE, f"budget or clear distance {numbers} is not finite")
+
+
+def _speed_mps(twist: Twist) -> float:
+    return math.hypot(twist.linear_x, twist.linear_y)
 
 
 def _expires_ns(command: Command) -> int:

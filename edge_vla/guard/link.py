@@ -10,20 +10,21 @@ from enum import IntEnum
 
 from edge_vla.errors import EdgeVLAError
 from edge_vla.guard.state import FaultCode, GuardState, Refusal, StopCause
-from edge_vla.guard.types import STILL, Pose, Twist
+from edge_vla.guard.types import NO_HAZARD, STILL, Hazard, Pose, Twist
 
-VERSION = 1
+VERSION = 2  # 2: sideways speeds and hazards in the status
 COMMAND_MAGIC = b"EVGC"
 STATUS_MAGIC = b"EVGS"
 MAX_POSES = 16
 HAS_CLEAR = 1  # command flag
 HAS_MEASURED, HAS_BATTERY, IS_STILL, IS_HELD = 1, 2, 4, 8  # status flags
+HAZARDS = 0x1F  # every bit of Hazard
 
 HEAD = struct.Struct("<4sH")  # magic, version
 # kind, flags, session, seq, vx, vy, wz, t_issue, ttl, t_capture, deadline, max_turn, max_travel, clear, fault_id
 COMMAND = struct.Struct("<4sHBBQQdddqIqqdddI")
-# state, fault, cause, refusal, flags, n_poses, session, t, fault_id, last_seq, applied v w, measured v w, battery
-STATUS = struct.Struct("<4sHBBBBBBQqIQddddd")
+# state, fault, cause, refusal, flags, hazards, n_poses, session, t, fault_id, last_seq, applied x y w, measured x y w, battery
+STATUS = struct.Struct("<4sHBBBBBBBQqIQddddddd")
 POSE = struct.Struct("<qddd")
 CRC = struct.Struct("<I")
 
@@ -142,6 +143,7 @@ class Status:
     battery_v: float | None = None
     still: bool = False  # zero is commanded and the wheels confirm it
     held: bool = False  # the motion budget of the current evidence is used up: waiting for the next look
+    hazards: Hazard = NO_HAZARD  # as the base reports them now
     poses: tuple[Pose, ...] = ()  # the newest, oldest first
     counts: tuple[int, ...] = (0,) * len(Count)
 
@@ -156,9 +158,8 @@ class Status:
         flags |= HAS_MEASURED * (self.measured is not None) | HAS_BATTERY * (self.battery_v is not None)
         measured, poses = self.measured or STILL, self.poses[-MAX_POSES:]
         head = STATUS.pack(
-            STATUS_MAGIC, VERSION, self.state, self.fault, self.cause, self.refusal, flags, len(poses),
-            self.session, self.t_ns, self.fault_id, self.last_seq, self.applied.linear_x, self.applied.angular_z,
-            measured.linear_x, measured.angular_z, self.battery_v or 0.0,
+            STATUS_MAGIC, VERSION, self.state, self.fault, self.cause, self.refusal, flags, self.hazards.value, len(poses),
+            self.session, self.t_ns, self.fault_id, self.last_seq, *_axes(self.applied), *_axes(measured), self.battery_v or 0.0,
         )  # fmt: skip
         body = b"".join(POSE.pack(p.t_ns, p.x_m, p.y_m, p.yaw_rad) for p in poses)
         return _seal(head + body.ljust(MAX_POSES * POSE.size, b"\0") + COUNTS.pack(*self.counts))
@@ -167,9 +168,10 @@ class Status:
     def unpack(data: bytes) -> Status:
         """The status in a datagram. Raises Refused."""
         _check_seal(data, STATUS_MAGIC, STATUS_BYTES)
-        (_, _, state, fault, cause, refusal, flags, n_poses, session, t_ns, fault_id, seq, v, w, mv, mw, battery) = STATUS.unpack_from(data)
-        if n_poses > MAX_POSES:
-            raise Refused(Count.REJECT_MALFORMED, f"{n_poses} poses: want at most {MAX_POSES}")
+        _, _, state, fault, cause, refusal, flags, hazards, n_poses, *rest = STATUS.unpack_from(data)
+        session, t_ns, fault_id, seq, *speeds, battery = rest
+        if n_poses > MAX_POSES or hazards & ~HAZARDS:
+            raise Refused(Count.REJECT_MALFORMED, f"{n_poses} poses, hazards {hazards:#x}: want at most {MAX_POSES}, {HAZARDS:#x}")
         try:
             codes = GuardState(state), FaultCode(fault), StopCause(cause), Refusal(refusal)
         except ValueError as err:
@@ -177,8 +179,9 @@ class Status:
         poses = tuple(Pose(*POSE.unpack_from(data, STATUS.size + i * POSE.size)) for i in range(n_poses))
         return Status(
             session=session, t_ns=t_ns, state=codes[0], fault=codes[1], fault_id=fault_id, cause=codes[2], refusal=codes[3],
-            last_seq=seq, applied=Twist(v, 0.0, w), measured=Twist(mv, 0.0, mw) if flags & HAS_MEASURED else None,
-            battery_v=battery if flags & HAS_BATTERY else None, still=bool(flags & IS_STILL), held=bool(flags & IS_HELD), poses=poses,
+            last_seq=seq, applied=Twist(*speeds[:3]), measured=Twist(*speeds[3:]) if flags & HAS_MEASURED else None,
+            battery_v=battery if flags & HAS_BATTERY else None, still=bool(flags & IS_STILL), held=bool(flags & IS_HELD),
+            hazards=Hazard(hazards), poses=poses,
             counts=COUNTS.unpack_from(data, STATUS.size + MAX_POSES * POSE.size),
         )  # fmt: skip
 
@@ -206,6 +209,10 @@ def pack_counts(counts: Sequence[int]) -> tuple[int, ...]:
     if max(counts) <= COUNT_MAX:  # the one look instead of 27 takes a tenth off a tick
         return tuple(counts)
     return tuple(min(n, COUNT_MAX) for n in counts)
+
+
+def _axes(twist: Twist) -> tuple[float, float, float]:
+    return twist.linear_x, twist.linear_y, twist.angular_z
 
 
 def _seal(body: bytes) -> bytes:

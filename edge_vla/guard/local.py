@@ -49,5 +49,6 @@ class LocalGuard(GuardClient):
         output = self.guard.tick(now_ns, packets, self.device.read(now_ns), worker, port, leave=leave)
         for frame in output.writes:
             self.device.feed(frame, now_ns)
+            self.guard.base.sent(frame, now_ns)
         self._mailbox.to_worker.append(output.status)
         return output

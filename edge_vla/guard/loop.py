@@ -93,7 +93,8 @@ class Loop:
             if output.flush and self._health is not PortHealth.LOST:
                 self._port.flush()
             for frame in output.writes:
-                self._port.write(frame)
+                if self._port.write(frame):
+                    self._base.sent(frame, time.monotonic_ns())
         except BaseError as err:
             self._lose(err)
 

@@ -7,10 +7,10 @@ from bisect import bisect_right
 from dataclasses import replace
 
 from edge_vla.errors import GuardError
-from edge_vla.guard.types import STILL, Feedback, Pose, Twist
-from edge_vla.guard.wheels import twist_from_wheels
+from edge_vla.guard.types import STILL, BaseTraits, Feedback, Pose, Speeds, Twist
 
 CAPACITY = 512  # poses: 25 s at 20 Hz, five times the longest evidence
+FINE_M = 0.002  # counters at least as fine as that are integrated instead of speeds
 EXTRAPOLATE_NS = 100_000_000  # beyond the newest pose the last twist is believed this long, two periods of a 20 Hz base
 
 
@@ -87,33 +87,51 @@ def _mix(before: float, after: float, share: float) -> float:
 
 
 class Odometry:
-    """Integrates a differential base's reports into `poses`; with `use_gyro` the turn rate is the gyro's where it reports one."""
+    """Integrates a base's reports into `poses`: its counters where they are fine, else its speeds; with `use_gyro` its turn rate."""
 
-    def __init__(self, track_m: float, *, use_gyro: bool = False) -> None:
+    def __init__(self, traits: BaseTraits, *, use_gyro: bool = False) -> None:
         self.poses = PoseHistory()
         self.measured: Twist | None = None
-        self._track_m = track_m
+        self._drive = traits.drive
+        self._fine = traits.travel_quantum_m is not None and traits.travel_quantum_m <= FINE_M
         self._use_gyro = use_gyro
+        self._travel_m: Speeds | None = None  # of the last report that said it
 
     def hear(self, feedback: Feedback) -> None:
         """Take one report; without wheel speeds there is nothing to integrate."""
-        if feedback.left_mps is None or feedback.right_mps is None:
+        if feedback.rebooted:
+            self._travel_m = None  # its counters start anew
+        if feedback.wheels_mps is None:
             return
-        twist = twist_from_wheels(feedback.left_mps, feedback.right_mps, self._track_m)
+        twist = self._drive.twist(feedback.wheels_mps)
         if self._use_gyro and feedback.gyro_z_radps is not None:
             twist = replace(twist, angular_z=feedback.gyro_z_radps)
         last = self.poses.newest
         if last is None:
             self.poses.add(Pose(feedback.t_ns, 0.0, 0.0, 0.0))
-        elif not self.poses.add(_integrate(last, self.measured or STILL, twist, feedback.t_ns)):
+        elif not self.poses.add(_moved(last, self._step(feedback, last, twist), feedback.t_ns)):
             return
-        self.measured = twist
+        self.measured, self._travel_m = twist, feedback.travel_m
+
+    def _step(self, feedback: Feedback, last: Pose, twist: Twist) -> Twist:
+        """What has been driven since `last`, in m and rad along its own axes."""
+        dt_s = (feedback.t_ns - last.t_ns) * 1e-9
+        before = self.measured or STILL
+        driven = Twist(*((a + b) / 2.0 * dt_s for a, b in zip(_axes(before), _axes(twist), strict=True)))  # trapezoid
+        if not self._fine or feedback.travel_m is None or self._travel_m is None:
+            return driven
+        counted = self._drive.twist(tuple(now - then for now, then in zip(feedback.travel_m, self._travel_m, strict=True)))
+        gyro = self._use_gyro and feedback.gyro_z_radps is not None
+        return replace(counted, angular_z=driven.angular_z) if gyro else counted
 
 
-def _integrate(pose: Pose, before: Twist, after: Twist, t_ns: int) -> Pose:
-    """Trapezoid in speed, midpoint in heading: second order, so a 20 Hz base still closes its circles."""
-    dt_s = (t_ns - pose.t_ns) * 1e-9
-    travel_m = (before.linear_x + after.linear_x) / 2.0 * dt_s
-    turn_rad = (before.angular_z + after.angular_z) / 2.0 * dt_s
-    heading = pose.yaw_rad + turn_rad / 2.0
-    return Pose(t_ns, pose.x_m + travel_m * math.cos(heading), pose.y_m + travel_m * math.sin(heading), pose.yaw_rad + turn_rad)
+def _axes(twist: Twist) -> tuple[float, float, float]:
+    return twist.linear_x, twist.linear_y, twist.angular_z
+
+
+def _moved(pose: Pose, step: Twist, t_ns: int) -> Pose:
+    """Midpoint in heading: second order, so a 20 Hz base still closes its circles."""
+    heading = pose.yaw_rad + step.angular_z / 2.0
+    along, across = math.cos(heading), math.sin(heading)
+    x_m, y_m = step.linear_x * along - step.linear_y * across, step.linear_x * across + step.linear_y * along
+    return Pose(t_ns, pose.x_m + x_m, pose.y_m + y_m, pose.yaw_rad + step.angular_z)

@@ -28,7 +28,7 @@ class GuardSettings:
 
     base: str  # a name in edge_vla.bases.BASES
     port: str  # device path
-    base_options: Mapping[str, float] = field(default_factory=dict)
+    base_options: Mapping[str, float | int | str] = field(default_factory=dict)
     baud: int = 115200
     limits: Limits = field(default_factory=Limits)
     tick_hz: int = TICK_HZ

@@ -45,6 +45,13 @@ class FaultCode(IntEnum):
     SELF_CHECK = 12
     TERMINATED = 13
     WORKER_FAULT = 14
+    BUMPER = 15
+    CLIFF = 16
+    WHEEL_DROP = 17
+    OVER_CURRENT = 18
+    BASE_TRIPPED = 19
+    FEEDBACK_FROZEN = 20
+    LOW_BATTERY = 21
 
 
 class StopCause(IntEnum):
@@ -55,6 +62,7 @@ class StopCause(IntEnum):
     EVIDENCE = 2
     INVALID = 3
     BATTERY = 4
+    OVER_CURRENT = 5
 
 
 class Refusal(IntEnum):
@@ -68,6 +76,7 @@ class Refusal(IntEnum):
     WRONG_FAULT_ID = 5
     TRIGGER_RECENT = 6
     LOW_BATTERY = 7
+    HAZARD = 8
 
 
 @dataclass(frozen=True, slots=True)

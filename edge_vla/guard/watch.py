@@ -6,8 +6,7 @@ from enum import Enum
 
 from edge_vla.guard.ramp import STILL_MPS
 from edge_vla.guard.state import FaultCode
-from edge_vla.guard.types import STILL, BaseTraits, Feedback, Twist
-from edge_vla.guard.wheels import wheels_from_twist
+from edge_vla.guard.types import NO_HAZARD, STILL, BaseTraits, Feedback, Hazard, Speeds, Twist
 
 GAP_PERIODS = 3
 GAP_FLOOR_MS = 200
@@ -17,6 +16,11 @@ CONTRADICT_NS = 500_000_000
 OVERRUN_NS = 100_000_000
 WRITE_STALL_NS = 50_000_000
 LOW_BATTERY_NS = 1_000_000_000  # one low sample under load is a glitch
+FROZEN_M = 0.05  # by speeds that are reported while the counters beside them stand still
+OVER_CURRENT_NS = 500_000_000
+CONTACT = Hazard.BUMPER | Hazard.CLIFF  # out of which only going back leads
+HELD_FAULTS = {Hazard.WHEEL_DROP: FaultCode.WHEEL_DROP}  # as long as it lasts nothing can be reset
+MET_FAULTS = {Hazard.BUMPER: FaultCode.BUMPER, Hazard.CLIFF: FaultCode.CLIFF, Hazard.TRIPPED: FaultCode.BASE_TRIPPED}  # when it begins
 STILL_REPORTS = 2  # a single report may have been on its way before the zero
 
 
@@ -41,7 +45,8 @@ class FeedbackWatch:
 
     def __init__(self, traits: BaseTraits, low_battery_v: float | None) -> None:
         self.gap_ns = max(GAP_PERIODS * traits.feedback_period_ms, GAP_FLOOR_MS) * 1_000_000
-        self.last_ns: int | None = None
+        self.last_ns: int | None = None  # of the newest report with wheels
+        self.heard_ns: int | None = None  # of any report
         self.battery_v: float | None = None
         self._traits = traits
         self._low_battery_v = low_battery_v
@@ -50,6 +55,8 @@ class FeedbackWatch:
         self._still_reports = 0
         self._contradicts_since_ns: int | None = None
         self._low_since_ns: int | None = None
+        self._travel_m: Speeds | None = None
+        self._uncounted_m = 0.0  # driven by the wheels' speeds since a counter last moved
 
     def commanded(self, now_ns: int, twist: Twist) -> None:
         """Note what has just been written."""
@@ -62,19 +69,28 @@ class FeedbackWatch:
 
     def hear(self, feedback: Feedback) -> None:
         """Take one report."""
-        self.last_ns = feedback.t_ns
+        self.heard_ns = feedback.t_ns
         if feedback.battery_v is not None:
             self._hear_battery(feedback.t_ns, feedback.battery_v)
-        if feedback.left_mps is None or feedback.right_mps is None:
+        wheels = feedback.wheels_mps
+        if wheels is None:
             return
-        wheels = (feedback.left_mps, feedback.right_mps)
+        self._hear_counters(feedback.t_ns, wheels, feedback.travel_m)
+        self.last_ns = feedback.t_ns
         stands = self._zero_since_ns is not None and feedback.t_ns > self._zero_since_ns and max(map(abs, wheels)) < STILL_MPS
         self._still_reports = self._still_reports + 1 if stands else 0
-        wanted = wheels_from_twist(self._commanded, self._traits.track_m)
+        wanted = self._traits.drive.wheels(self._commanded)
         if not any(abs(v - cmd) > max(CONTRADICT_MPS, CONTRADICT_SHARE * abs(cmd)) for v, cmd in zip(wheels, wanted, strict=True)):
             self._contradicts_since_ns = None
         elif self._contradicts_since_ns is None:
             self._contradicts_since_ns = feedback.t_ns
+
+    def _hear_counters(self, t_ns: int, wheels_mps: Speeds, travel_m: Speeds | None) -> None:
+        if travel_m is None or travel_m != self._travel_m or self.last_ns is None:
+            self._uncounted_m = 0.0
+        else:
+            self._uncounted_m += max(map(abs, wheels_mps)) * (t_ns - self.last_ns) * 1e-9
+        self._travel_m = travel_m
 
     def _hear_battery(self, t_ns: int, battery_v: float) -> None:
         self.battery_v = battery_v
@@ -93,12 +109,61 @@ class FeedbackWatch:
     def contradicts(self, now_ns: int) -> bool:
         return self._contradicts_since_ns is not None and now_ns - self._contradicts_since_ns >= CONTRADICT_NS
 
+    def answering(self, now_ns: int) -> bool:
+        """The base says something, be it about its wheels or not."""
+        return self.heard_ns is not None and now_ns - self.heard_ns <= self.gap_ns
+
+    def frozen(self) -> bool:
+        """It reports speeds that its own counters know nothing of: the same report over and over."""
+        return self._uncounted_m > FROZEN_M + (self._traits.travel_quantum_m or 0.0)
+
     def forgive(self) -> None:
         """Start counting contradictions afresh, so that one met while disarmed is not held against the next motion."""
         self._contradicts_since_ns = None
+        self._uncounted_m = 0.0
 
     def battery_low(self, now_ns: int) -> bool:
         return self._low_since_ns is not None and now_ns - self._low_since_ns >= LOW_BATTERY_NS
+
+
+class HazardWatch:
+    """What the base says is wrong around it, and since when."""
+
+    def __init__(self) -> None:
+        self.active = NO_HAZARD
+        self._met = NO_HAZARD  # since the last look
+        self._current_since_ns: int | None = None
+
+    def hear(self, feedback: Feedback) -> None:
+        """Take one report; one that says nothing about hazards changes nothing."""
+        if feedback.hazards is None:
+            return
+        self._met |= feedback.hazards & ~self.active
+        self.active = feedback.hazards
+        if Hazard.OVER_CURRENT not in self.active:
+            self._current_since_ns = None
+        elif self._current_since_ns is None:
+            self._current_since_ns = feedback.t_ns
+
+    def faults(self) -> list[FaultCode]:
+        """What has been met since the last call, and what lasts."""
+        met, self._met = self._met, NO_HAZARD
+        return [fault for hazard, fault in MET_FAULTS.items() if hazard in met] + [
+            fault for hazard, fault in HELD_FAULTS.items() if hazard in self.active
+        ]
+
+    def over_current(self, now_ns: int) -> bool:
+        """For so long that it is no start of a motor."""
+        return self._current_since_ns is not None and now_ns - self._current_since_ns >= OVER_CURRENT_NS
+
+    @property
+    def retreat_only(self) -> bool:
+        """Something is touched, or an edge is below."""
+        return bool(self.active & CONTACT)
+
+    @property
+    def forbids_arming(self) -> bool:
+        return bool(self.active & ~CONTACT)
 
 
 class LoopWatch:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
 
 from edge_vla.errors import UnsafeCommand
 from edge_vla.guard.limits import check_finite
-from edge_vla.guard.types import STILL, BaseTraits, Twist
+from edge_vla.guard.types import STILL, BaseTraits, Drive, Speeds, Twist
 
 ROUNDING = 1e-6  # of a quantum: 0.3344 held as 0.33439999999999998 is not 0.3343
 CHECK_SLACK = 1.01  # of a quantum: a truncated wheel may differ by one whole quantum, plus rounding
@@ -43,19 +44,42 @@ def twist_from_mecanum(wheels_mps: tuple[float, float, float, float], reach_m: f
     )
 
 
-def saturate_wheels(twist: Twist, track_m: float, max_wheel_mps: float) -> Twist:
-    """Scale the whole twist until neither wheel is too fast: a firmware that clips one wheel would bend the path."""
-    return _saturate(twist, wheels_from_twist(twist, track_m), max_wheel_mps)
+@dataclass(frozen=True, slots=True)
+class Differential:
+    """Two wheels, or two rows of them, `track_m` apart: (left, right)."""
+
+    track_m: float
+    sideways: ClassVar[bool] = False
+
+    def wheels(self, twist: Twist) -> Speeds:
+        return wheels_from_twist(twist, self.track_m)
+
+    def twist(self, wheels_mps: Speeds) -> Twist:
+        left, right = wheels_mps
+        return twist_from_wheels(left, right, self.track_m)
 
 
-def saturate_mecanum(twist: Twist, reach_m: float, max_wheel_mps: float) -> Twist:
-    """As `saturate_wheels`, for four wheels. A firmware that clips them one by one would also turn the direction."""
-    return _saturate(twist, mecanum_from_twist(twist, reach_m), max_wheel_mps)
+@dataclass(frozen=True, slots=True)
+class Mecanum:
+    """Four wheels with rollers; `reach_m` is half the track and half the wheelbase together."""
+
+    reach_m: float
+    sideways: ClassVar[bool] = True
+
+    def wheels(self, twist: Twist) -> Speeds:
+        return mecanum_from_twist(twist, self.reach_m)
+
+    def twist(self, wheels_mps: Speeds) -> Twist:
+        front_left, front_right, rear_left, rear_right = wheels_mps
+        return twist_from_mecanum((front_left, front_right, rear_left, rear_right), self.reach_m)
 
 
-def _saturate(twist: Twist, wheels_mps: Iterable[float], max_wheel_mps: float) -> Twist:
-    """Raises UnsafeCommand for wheels that are not finite. A limit of zero, less, or no number at all is standing still."""
-    speeds = [abs(wheel) for wheel in wheels_mps]
+def saturate(twist: Twist, drive: Drive, max_wheel_mps: float) -> Twist:
+    """Scale the whole twist until no wheel is too fast: a firmware that clips one wheel would bend the path, or turn its direction.
+
+    Raises UnsafeCommand for wheels that are not finite. A limit of zero, less, or no number at all is standing still.
+    """
+    speeds = [abs(wheel) for wheel in drive.wheels(twist)]
     fastest = max(speeds)
     if not all(map(math.isfinite, speeds)):
         raise UnsafeCommand(f"{twist} makes wheels of {fastest} m/s")
@@ -80,9 +104,9 @@ def check_decoded(decoded: Twist, wanted: Twist, traits: BaseTraits, max_wheel_m
     """Raise UnsafeCommand unless a frame says what was wanted, within one quantum a wheel, and no wheel is too fast."""
     slack = CHECK_SLACK * traits.wheel_quantum_mps
     check_finite(decoded)
-    wheels = zip(wheels_from_twist(decoded, traits.track_m), wheels_from_twist(wanted, traits.track_m), strict=True)
+    wheels = zip(traits.drive.wheels(decoded), traits.drive.wheels(wanted), strict=True)
     for said, meant in wheels:
         if not (abs(said - meant) <= slack and abs(said) <= max_wheel_mps + slack):  # so that a nan fails
             raise UnsafeCommand(f"the frame says {decoded}, wanted {wanted} with wheels up to {max_wheel_mps} m/s")
-    if decoded.linear_y != 0.0:
-        raise UnsafeCommand(f"the frame says {decoded} on a differential base")
+    if decoded.linear_y != 0.0 and not traits.drive.sideways:
+        raise UnsafeCommand(f"the frame says {decoded} on a base that cannot move sideways")

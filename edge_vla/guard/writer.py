@@ -27,6 +27,8 @@ class Writer:
         self._burst = 0
         self._latched_due_ns = 0
         self._init_due_ns = 0
+        self._poll_due_ns = 0
+        self._poll_ns = base.traits.feedback_period_ms * 1_000_000
 
     def start_burst(self) -> None:
         self._burst = BURST_FRAMES
@@ -56,6 +58,13 @@ class Writer:
             return ()
         self._init_due_ns = NEVER_NS
         return tuple(self._base.init_frames())
+
+    def poll_frames(self, now_ns: int) -> tuple[bytes, ...]:
+        """What asks for the next report, once a feedback period."""
+        if now_ns < self._poll_due_ns:
+            return ()
+        self._poll_due_ns = max(self._poll_due_ns + self._poll_ns, now_ns)
+        return tuple(self._base.poll_frames())
 
     def silent(self, now_ns: int, *, latched: bool) -> bool:
         """While latched, most ticks say nothing: three zeros at once, then ten a second."""

@@ -14,11 +14,13 @@ from edge_vla.errors import EdgeVLAError
 from edge_vla.geometry import wrap
 from edge_vla.goals import Goal
 from edge_vla.guard.types import Base
+from edge_vla.parts import make_base
 from edge_vla.robot import guard_limits, instructed, make_plan
 from edge_vla.sim.judge import facing_rad
 from edge_vla.sim.lockstep import Conditions, Lockstep
 from edge_vla.sim.mover import make_mover
 from edge_vla.sim.objects import CLASSES
+from edge_vla.sim.plant import track_of
 from edge_vla.sim.robot import RobotModel
 from edge_vla.sim.rooms import Room, make_room
 from edge_vla.sim.world import World
@@ -97,9 +99,9 @@ def build_room(case: Case) -> Room:
 
 def robot_model(profile: RobotProfile) -> RobotModel:
     """The simulated robot with the profile's geometry."""
-    camera = profile.camera
+    camera, drive = profile.camera, make_base(profile.base).traits.drive
     return RobotModel(
-        track_m=profile.base.track_m, camera_height_m=camera.height_m, camera_forward_m=camera.forward_m,
+        track_m=track_of(drive, RobotModel().track_m), camera_height_m=camera.height_m, camera_forward_m=camera.forward_m,
         camera_pitch_deg=camera.pitch_deg, hfov_deg=camera.hfov_deg, aspect=camera.width / camera.height,
     )  # fmt: skip
 
@@ -111,7 +113,7 @@ def run_case(case: Case, profile: RobotProfile, base: Base, make_engine: Callabl
     target = None if case.goal is Goal.AVOID else case.target
     plan = make_plan(profile, case.goal, target, stop_at_m=terms.stop_at_m, compensate=terms.compensate)
     plan = instructed(plan) if terms.policy else plan
-    conditions = Conditions(terms.latency_ms, profile.steer.hz, profile.camera.fps)
+    conditions = Conditions(terms.latency_ms, profile.steer.hz, profile.camera.fps, base=profile.base.kind, base_options=profile.base.codec)
     run = Lockstep(world, plan, base, make_engine, guard_limits(profile), conditions)
     if case.goal is Goal.FOLLOW:
         run.mover = make_mover(world, 0, case.seed)

@@ -20,16 +20,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 
+from edge_vla.bases import make_base
 from edge_vla.errors import CameraError, EdgeVLAError
 from edge_vla.guard.lines import STDERR
+from edge_vla.guard.wheels import Differential
 from edge_vla.sim.film import Film
+from edge_vla.sim.firmware import make_firmware
 from edge_vla.sim.firmware.pty import PtyLine
-from edge_vla.sim.firmware.waveshare import WaveshareFirmware
 from edge_vla.sim.firmware.wheels import WheelLog
 from edge_vla.sim.judge import ground_truth
 from edge_vla.sim.mover import make_mover
 from edge_vla.sim.pacer import Pacer
-from edge_vla.sim.plant import MotorWheels, Sensors
+from edge_vla.sim.plant import Fitted, MotorWheels, Sensors, track_of
 from edge_vla.sim.robot import RobotModel
 from edge_vla.sim.rooms import make_room
 from edge_vla.sim.settings import Fault, SimSettings
@@ -52,8 +54,10 @@ class Live:
     def __init__(self, settings: SimSettings, control: socket.socket) -> None:
         self._settings, self._control = settings, control
         self._room = make_room(settings.seed, require=settings.require, exclude=settings.exclude)
+        drive = make_base(settings.base, settings.base_options).traits.drive
         self._robot = replace(
-            RobotModel(), track_m=settings.track_m, camera_height_m=settings.height_m, camera_forward_m=settings.forward_m,
+            RobotModel(), track_m=track_of(drive, RobotModel().track_m),
+            camera_height_m=settings.height_m, camera_forward_m=settings.forward_m,
             camera_pitch_deg=settings.pitch_deg, hfov_deg=settings.hfov_deg, aspect=settings.width / settings.height,
         )  # fmt: skip
         self._lock = threading.Lock()  # around the world's state: the camera copies it
@@ -69,7 +73,10 @@ class Live:
             self._log = opened.enter_context(WheelLog(folder / "wheels.jsonl"))
             sockets = opened.enter_context(TemporaryDirectory(prefix="edge_vla_"))  # a run folder's path may be too long for a socket
             self._frames = str(Path(sockets) / "frames")
-            firmware = WaveshareFirmware(self._wheels, self._log, measure=sensors.encoders, gyro=sensors.gyro)
+            fitted = Fitted(drive, self._wheels, Differential(self._robot.track_m))
+            firmware = make_firmware(
+                settings.base, settings.base_options, fitted, self._log, lambda: fitted.as_told(sensors.encoders()), sensors.gyro
+            )
             self._line = opened.enter_context(PtyLine(firmware, settings.baud))
             self._film = Film(settings, self._make_world, self._snapshot, self._frames)
             opened.callback(self._film.close)

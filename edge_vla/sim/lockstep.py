@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from edge_vla.behaviours.state import Plan
 from edge_vla.drive import Seeing, Steering, Tick, latched, pose_at
@@ -11,10 +11,11 @@ from edge_vla.guard.core import Guard
 from edge_vla.guard.limits import Limits
 from edge_vla.guard.local import LocalGuard
 from edge_vla.guard.types import Base
+from edge_vla.guard.wheels import Differential
 from edge_vla.pilot import time_over
 from edge_vla.sim.eye import Eye, SensorNoise
-from edge_vla.sim.firmware.waveshare import WaveshareFirmware
-from edge_vla.sim.plant import MotorWheels, Sensors
+from edge_vla.sim.firmware import make_firmware
+from edge_vla.sim.plant import Fitted, MotorWheels, Sensors
 from edge_vla.sim.truth import Truth, true_view
 from edge_vla.sim.world import World
 from edge_vla.types import Engine, Frame, Look, Pose, Reply
@@ -43,6 +44,8 @@ class Conditions:
     steer_hz: int = 30
     fps: int = 15
     seed: int = 0  # of the sensors' noise, besides the room's own
+    base: str = "waveshare"  # whose firmware is simulated
+    base_options: Mapping[str, object] = field(default_factory=dict)
 
 
 class Lockstep:
@@ -59,7 +62,10 @@ class Lockstep:
         self.eye = Eye(world.model)
         self._noise = SensorNoise(world.room.seed * 7 + given.seed)
         self._wheels, sensors = MotorWheels(world), Sensors(world, world.room.seed * 7 + given.seed)
-        self._firmware = WaveshareFirmware(self._wheels, measure=sensors.encoders, gyro=sensors.gyro)
+        fitted = Fitted(base.traits.drive, self._wheels, Differential(world.robot.track_m))
+        self._firmware = make_firmware(
+            given.base, given.base_options, fitted, measure=lambda: fitted.as_told(sensors.encoders()), gyro=sensors.gyro
+        )
         guard = Guard(base, limits, SESSION, use_gyro=True)
         self._guard = LocalGuard(guard, self._firmware, SESSION, lambda: self.now_ns)
         self.steering = Steering(self._guard, plan, ttl_ms=150)

@@ -1,4 +1,4 @@
-"""Wheels, encoders and gyro between a simulated firmware and the MuJoCo world."""
+"""Wheels, encoders and gyro between a simulated firmware and the MuJoCo world. The robot there has two wheels, whatever the base has."""
 
 from __future__ import annotations
 
@@ -6,9 +6,16 @@ import math
 
 import numpy as np
 
+from edge_vla.guard.types import Drive, Speeds
+from edge_vla.guard.wheels import Differential
 from edge_vla.sim.world import World
 
 MOTOR_TAU_S = 0.15  # first-order speed loop of a small geared motor
+
+
+def track_of(drive: Drive, otherwise_m: float) -> float:
+    """The simulated robot's track, m: the base's own where it has one."""
+    return drive.track_m if isinstance(drive, Differential) else otherwise_m
 
 
 class MotorWheels:
@@ -19,10 +26,10 @@ class MotorWheels:
         self._target = np.zeros(2)
         self._driven = np.zeros(2)
 
-    def set_target(self, left_mps: float, right_mps: float) -> None:
-        self._target[:] = left_mps, right_mps
+    def set_target(self, *targets_mps: float) -> None:
+        self._target[:] = targets_mps
 
-    def speeds(self) -> tuple[float, float]:
+    def speeds(self) -> Speeds:
         """True surface speeds (left, right) in m/s."""
         return self._world.wheel_speeds()
 
@@ -31,6 +38,23 @@ class MotorWheels:
         self._driven += (1 - math.exp(-dt_s / MOTOR_TAU_S)) * (self._target - self._driven)
         self._world.set_wheels(float(self._driven[0]), float(self._driven[1]))
         self._world.step(dt_s)
+
+
+class Fitted:
+    """A base's own wheels on the simulated robot's two: through the motion of the body, of which sideways is left out."""
+
+    def __init__(self, drive: Drive, wheels: MotorWheels, own: Differential) -> None:
+        self._drive, self._wheels, self._own = drive, wheels, own
+
+    def set_target(self, *targets_mps: float) -> None:
+        self._wheels.set_target(*self._own.wheels(self._drive.twist(targets_mps)))
+
+    def speeds(self) -> Speeds:
+        return self.as_told(self._wheels.speeds())
+
+    def as_told(self, wheels_mps: Speeds) -> Speeds:
+        """What the simulated robot's two wheels would be on the base."""
+        return self._drive.wheels(self._own.twist(wheels_mps))
 
 
 class Sensors:
@@ -42,7 +66,7 @@ class Sensors:
         self._scale = 1 + self._rng.normal(0, 0.01, 2)
         self._bias = float(self._rng.normal(0, 0.002))
 
-    def encoders(self) -> tuple[float, float]:
+    def encoders(self) -> Speeds:
         """Measured surface speeds (left, right) in m/s."""
         noise = self._rng.normal(0, 0.002, 2)
         left, right = np.array(self._world.wheel_speeds()) * self._scale

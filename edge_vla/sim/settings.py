@@ -22,7 +22,6 @@ _RANGES: dict[str, tuple[float, float]] = {
     "height_m": (0.02, 2.0),
     "pitch_deg": (-30.0, 60.0),
     "forward_m": (-1.0, 1.0),
-    "track_m": (0.05, 1.0),
     "baud": (9600, 2_000_000),
 }
 
@@ -50,8 +49,9 @@ class SimSettings:
     height_m: float = 0.25
     pitch_deg: float = 10.0  # down positive
     forward_m: float = 0.08
-    track_m: float = 0.172
     baud: int = 115200
+    base: str = "waveshare"
+    base_options: dict[str, float | int | str] = field(default_factory=dict)  # of the codec: geometry and counters
     truth: bool = False
     follow: bool = False
     shadows: bool = True

@@ -2,29 +2,56 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import pytest
+
+from edge_vla.bases.ev1 import _sealed
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One base's own words: a report as it sends it, what it means, and a sign of a reboot if it gives one."""
+    """One base's own words: what it says of one motion, what that means, and a sign of a reboot if it gives one.
+
+    `before` is what has to be heard first, `again` a later report of the same. Times of receipt are 50 ms apart.
+    """
 
     report: bytes
-    left_mps: float
-    right_mps: float
+    wheels_mps: tuple[float, ...]
     battery_v: float | None
-    boot: bytes | None
+    boot: bytes | None = None
+    before: bytes = b""
+    again: bytes | None = None
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+def rosmaster(function: int, data: bytes) -> bytes:
+    body = bytes((len(data) + 3, function)) + data
+    return b"\xff\xfb" + body + bytes((sum(body) & 0xFF,))
 
 
 SAMPLES = {
     "waveshare": Sample(
         report=b'{"T":1001,"L":0.12,"R":-0.3,"ax":0,"ay":0,"az":8192,"gx":0,"gy":0,"gz":82,"mx":0,"my":0,"mz":0,"odl":12,"odr":-3,"v":1156}\r\n',
-        left_mps=0.12,
-        right_mps=-0.3,
+        wheels_mps=(0.12, -0.3),
         battery_v=11.56,
         boot=b"ets Jul 29 2019 12:21:46\r\nrst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)\r\n",
+    ),
+    "rosmaster": Sample(
+        report=rosmaster(0x0A, struct.pack("<3hB", 200, -50, 500, 118)),
+        wheels_mps=(0.1677, 0.2323, 0.0677, 0.3323),
+        battery_v=11.8,
+        boot=rosmaster(0x0D, struct.pack("<4i", 5000, 5000, 5000, 5000)) + rosmaster(0x0D, struct.pack("<4i", 0, 1, 0, 0)),
+    ),
+    "ev1": Sample(
+        before=_sealed("A 1000 7 1 99 11800 0 0 100 -100"),
+        report=_sealed("A 1050 8 1 99 11800 0 0 150 -200"),
+        again=_sealed("A 1100 9 1 99 11800 0 0 200 -300"),
+        wheels_mps=(0.2, -0.4),
+        battery_v=11.8,
+        boot=_sealed("B 1"),
     ),
 }
 

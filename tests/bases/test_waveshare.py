@@ -94,7 +94,7 @@ def feed(text: str) -> list[Feedback]:
 @pytest.mark.parametrize("sample", VECTORS["feedback_samples"], ids=lambda sample: sample["fw"])
 def test_both_dialects_of_feedback(sample: dict[str, Any]) -> None:
     (report,) = feed(sample["text"])
-    assert (report.t_ns, report.left_mps, report.right_mps) == (7, 0.0, 0.0)
+    assert (report.t_ns, report.wheels_mps) == (7, (0.0, 0.0))
     assert report.battery_v == pytest.approx(11.56)
     assert report.gyro_z_radps == (0.0 if sample["fw"] == "ugv_base_ros" else None)
 
@@ -137,7 +137,7 @@ def test_anything_else_is_garbage_of_its_length(line: str) -> None:
 def test_half_a_line_before_a_whole_one_costs_only_the_half() -> None:
     base = WaveshareUGV()
     (report,) = base.feed(b'{"T":1001,"L":0.{"T":1001,"L":0.2,"R":0.3}\n', 0)
-    assert (report.left_mps, report.right_mps) == (0.2, 0.3)
+    assert report.wheels_mps == (0.2, 0.3)
     assert base.garbage_bytes == len(b'{"T":1001,"L":0.')
 
 

@@ -82,7 +82,7 @@ def test_with_json_a_refusal_is_a_line_too(capsys: pytest.CaptureFixture[str]) -
 def test_a_base_that_does_not_exist_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "robot.toml").write_text('[base]\nkind = "roomba"\n')
     assert main(["--engine", "oracle", "--robot", str(tmp_path / "robot.toml")]) == 2
-    assert "base 'roomba' is unknown; did you mean 'waveshare'?" in capsys.readouterr().err
+    assert "base 'roomba' is unknown; did you mean" in capsys.readouterr().err
 
 
 def test_an_engine_that_does_not_know_the_targets_is_refused(checkout: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,7 +40,7 @@ class Same:
 
 def verdict(engine: Engine | None, goal: Goal = Goal.FIND_OBJECT, seed: int = 600_005, timeout_s: float = 6.0, **case: bool) -> Verdict:
     """One episode; without an engine the teacher drives."""
-    base = make_base(PROFILE.base.kind, PROFILE.base.track_m, PROFILE.base.max_wheel_mps)
+    base = make_base(PROFILE.base)
     told = Case(seed, goal, "cone", **{"facing_away": True, **case})
     terms = Terms(timeout_s=timeout_s, policy=True)
     return run_case(told, PROFILE, base, lambda run: engine or Teacher(run.truth_of, camera_pose(PROFILE)), terms)

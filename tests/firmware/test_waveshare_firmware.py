@@ -212,7 +212,7 @@ def test_feedback_comes_at_20_hz_and_reads_back(rig: Rig) -> None:
     said = rig.run(1000)
     reports = WaveshareUGV().feed(said, 0)
     assert len(reports) == 20
-    assert (reports[-1].left_mps, reports[-1].right_mps, reports[-1].battery_v) == (0.2, -0.1, 11.1)
+    assert (reports[-1].wheels_mps, reports[-1].battery_v) == ((0.2, -0.1), 11.1)
     last = json.loads(said.split(b"\r\n")[-2])
     assert (last["odl"], last["odr"]) == (20, -10)
 
@@ -229,7 +229,7 @@ def test_feedback_can_be_slowed_stopped_and_asked_for(rig: Rig) -> None:
 def test_encoders_and_gyro_may_differ_from_the_truth() -> None:
     rig = Rig(measure=lambda: (0.3, 0.4), gyro=lambda: 0.5)
     (report,) = WaveshareUGV().feed(rig.run(50), 0)
-    assert (report.left_mps, report.right_mps) == (0.3, 0.4)
+    assert report.wheels_mps == (0.3, 0.4)
     assert report.gyro_z_radps == pytest.approx(0.5, abs=1e-3)
 
 
@@ -252,6 +252,6 @@ def test_the_log_holds_samples_and_accepted_frames(tmp_path: Path) -> None:
         rig.say('{"T":1,"L":null,"R":0.2}')
         rig.say('{"T":1,"L":9,"R":9}')
     assert [json.loads(line) for line in path.read_text().splitlines()] == [
-        {"t_ns": 5, "left": 0.1, "right": -0.25, "accepted": None},
-        {"t_ns": 1000 * MS, "left": 0.2, "right": 0.2, "accepted": '{"T":1,"L":0.2,"R":0.2}'},
+        {"t_ns": 5, "wheels": [0.1, -0.25], "accepted": None},
+        {"t_ns": 1000 * MS, "wheels": [0.2, 0.2], "accepted": '{"T":1,"L":0.2,"R":0.2}', "targets": [0.2, 0.2]},
     ]

@@ -25,7 +25,7 @@ def test_a_motor_accelerates_no_faster_than_it_can() -> None:
 
 
 def test_a_wheel_can_be_stuck_or_wired_backwards() -> None:
-    wheels = FirstOrderWheels(gain_left=0.0, gain_right=-1.0)
+    wheels = FirstOrderWheels(gains=(0.0, -1.0))
     wheels.set_target(0.3, 0.3)
     for _ in range(300):
         wheels.advance(0.01)

@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from edge_vla.bases.waveshare import WaveshareUGV
+from edge_vla.bases import make_base
 from edge_vla.errors import UnsafeCommand
 from edge_vla.guard.client import Evidence
 from edge_vla.guard.core import Guard, GuardOutput
@@ -22,9 +22,9 @@ from edge_vla.guard.limits import Limits
 from edge_vla.guard.link import Command, Status
 from edge_vla.guard.local import LocalGuard
 from edge_vla.guard.state import GuardState
-from edge_vla.guard.types import STILL, Twist
+from edge_vla.guard.types import STILL, Base, Twist
 from edge_vla.guard.watch import PortHealth, Worker
-from edge_vla.sim.firmware.waveshare import WaveshareFirmware
+from edge_vla.sim.firmware import make_firmware
 from edge_vla.sim.firmware.wheels import FirstOrderWheels
 
 SESSION = 77
@@ -61,13 +61,13 @@ class Bench:
 
     def __init__(
         self, limits: Limits | None = None, wheels: FirstOrderWheels | None = None, low_battery_v: float | None = None,
-        base: WaveshareUGV | None = None,
+        base: Base | None = None, kind: str = "waveshare", options: Mapping[str, object] | None = None,
     ) -> None:  # fmt: skip
         self.now_ns = 1_000_000 * MS
         self.limits = limits or Limits()
-        self.wheels = wheels or FirstOrderWheels()
-        self.firmware = WaveshareFirmware(self.wheels)
-        self.base = base or WaveshareUGV()
+        self.base = base or make_base(kind, options)
+        self.wheels = wheels or FirstOrderWheels(gains=[1.0] * len(self.base.traits.drive.wheels(STILL)))
+        self.firmware = make_firmware(kind, options or {}, self.wheels)
         self.guard = Guard(self.base, self.limits, SESSION, low_battery_v=low_battery_v)
         self.line = Line(self)
         self.local = LocalGuard(self.guard, self.line, SESSION, lambda: self.now_ns)
@@ -124,7 +124,7 @@ class Bench:
         self.local._wire.push(Command(SESSION, self.seq, **(known | fields)).pack())
 
     def armed(self) -> Bench:
-        assert self.run(400).state is GuardState.DISARMED
+        assert self.run(800).state is GuardState.DISARMED
         self.local.arm()
         assert self.run(TICK_MS).state is GuardState.ARMED_IDLE
         return self
@@ -207,7 +207,7 @@ class Rig:
     def still_since(self, since_ns: int) -> bool:
         """The newest 100 ms, all of them after `since_ns`, show no motion."""
         newest = [row for row in self.wheels() if row["t_ns"] > since_ns and row["accepted"] is None][-20:]
-        return len(newest) == 20 and all(max(abs(row["left"]), abs(row["right"])) < 0.02 for row in newest)
+        return len(newest) == 20 and all(max(map(abs, row["wheels"])) < 0.02 for row in newest)
 
     def measure(self, since_ns: int) -> tuple[float, float, float]:
         """(first slower frame, first zero frame, last motion) in ms after `since_ns`."""
@@ -216,7 +216,7 @@ class Rig:
         frames = [row for row in rows if (row["accepted"] or "").startswith('{"T":1,')]
         slower = next((row["t_ns"] for row in frames if json.loads(row["accepted"])["L"] < DRIVEN_MPS - 1e-3), None)
         zero = next((row["t_ns"] for row in frames if row["accepted"] == ZERO), None)
-        moved = max((row["t_ns"] for row in rows if max(abs(row["left"]), abs(row["right"])) >= 0.02), default=since_ns)
+        moved = max((row["t_ns"] for row in rows if max(map(abs, row["wheels"])) >= 0.02), default=since_ns)
         return tuple(float("inf") if t is None else (t - since_ns) / 1e6 for t in (slower, zero, moved))  # type: ignore[return-value]
 
     def events(self) -> list[tuple[str, str]]:

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from edge_vla.guard.link import STATUS_BYTES, Command, Count, Gate, Kind, Refused, Status, pack_counts
 from edge_vla.guard.state import FaultCode, GuardState, Refusal, StopCause
-from edge_vla.guard.types import Pose, Twist
+from edge_vla.guard.types import Hazard, Pose, Twist
 
 COMMAND = Command(
     session=0x1122334455667788, seq=9, kind=Kind.COMMAND, twist=Twist(0.25, 0.0, -0.5), t_issue_ns=1_000, ttl_ms=150,
     t_capture_ns=900, evidence_deadline_ns=5_000, max_turn_rad=1.5, max_travel_m=0.75, clear_m=2.0, fault_id=3,
 )  # fmt: skip
 GOLDEN = (
-    "45564743" "0100" "01" "01" "8877665544332211" "0900000000000000"
+    "45564743" "0200" "01" "01" "8877665544332211" "0900000000000000"
     "000000000000d03f" "0000000000000000" "000000000000e0bf" "e803000000000000" "96000000"
     "8403000000000000" "8813000000000000" "000000000000f83f" "000000000000e83f" "0000000000000040" "03000000"
 )  # fmt: skip
@@ -29,15 +29,15 @@ int64 = st.integers(-(1 << 63), (1 << 63) - 1)
 uint32 = st.integers(0, (1 << 32) - 1)
 uint64 = st.integers(0, (1 << 64) - 1)
 twists = st.builds(Twist, floats, floats, floats)
-flat_twists = st.builds(Twist, floats, st.just(0.0), floats)
 commands = st.builds(
     Command, uint64, uint64, st.sampled_from(Kind), twists, int64, uint32, int64, int64, floats, floats, st.none() | floats, uint32
 )
 poses = st.builds(Pose, int64, floats, floats, floats)
 statuses = st.builds(
     Status, session=uint64, t_ns=int64, state=st.sampled_from(GuardState), fault=st.sampled_from(FaultCode), fault_id=uint32,
-    cause=st.sampled_from(StopCause), refusal=st.sampled_from(Refusal), last_seq=uint64, applied=flat_twists,
-    measured=st.none() | flat_twists, battery_v=st.none() | floats, still=st.booleans(), held=st.booleans(),
+    cause=st.sampled_from(StopCause), refusal=st.sampled_from(Refusal), last_seq=uint64, applied=twists,
+    measured=st.none() | twists, hazards=st.integers(0, 31).map(Hazard), battery_v=st.none() | floats, still=st.booleans(),
+    held=st.booleans(),
     poses=st.lists(poses, max_size=16).map(tuple), counts=st.tuples(*[uint32] * len(Count)),
 )  # fmt: skip
 
@@ -100,10 +100,12 @@ def test_the_codes_on_the_wire_do_not_move() -> None:
         "FaultCode": [
             "NONE", "OPERATOR_STOP", "WORKER_DEAD", "WORKER_STOPPED", "PORT_LOST", "WRITE_STALLED", "FEEDBACK_GAP", "FEEDBACK_CONTRADICTS",
             "BASE_REBOOT", "TICK_OVERRUN", "SOFT_STOPS", "INVALID_COMMANDS", "SELF_CHECK", "TERMINATED", "WORKER_FAULT",
+            "BUMPER", "CLIFF", "WHEEL_DROP", "OVER_CURRENT", "BASE_TRIPPED", "FEEDBACK_FROZEN", "LOW_BATTERY",
         ],
-        "StopCause": ["NONE", "TTL", "EVIDENCE", "INVALID", "BATTERY"],
+        "StopCause": ["NONE", "TTL", "EVIDENCE", "INVALID", "BATTERY", "OVER_CURRENT"],
         "Refusal": [
             "NONE", "WRONG_STATE", "NOT_STILL", "NO_FEEDBACK", "VELOCITY_REQUESTED", "WRONG_FAULT_ID", "TRIGGER_RECENT", "LOW_BATTERY",
+            "HAZARD",
         ],
         "Kind": ["COMMAND", "ARM", "DISARM", "STOP", "RESET", "BYE", "FAULT"],
     }  # fmt: skip
@@ -120,7 +122,7 @@ def test_wrong_magic_or_length(data: bytes) -> None:
 
 
 def test_wrong_version_is_named_even_at_another_length() -> None:
-    assert reason(sealed(b"EVGC\x02\x00" + bytes(200))) is Count.REJECT_VERSION
+    assert reason(sealed(b"EVGC\x01\x00" + bytes(200))) is Count.REJECT_VERSION
 
 
 @pytest.mark.parametrize("bit", [0, 7, 8 * 10, 8 * 50 + 3])
@@ -159,7 +161,7 @@ def test_a_stop_is_admitted_whatever_its_seq_and_renews_none() -> None:
     assert gate.last_seq == 50
 
 
-@pytest.mark.parametrize(("offset", "value"), [(6, 7), (7, 99), (8, 5), (9, 8), (11, 17)])
+@pytest.mark.parametrize(("offset", "value"), [(6, 7), (7, 99), (8, 6), (9, 9), (11, 32), (12, 17)])
 def test_a_status_with_an_unknown_code_or_too_many_poses(offset: int, value: int) -> None:
     body = bytearray(Status(1, 2, GuardState.BOOT).pack()[:-4])
     body[offset] = value
@@ -176,7 +178,7 @@ def test_any_bytes_are_refused_and_nothing_else(data: bytes) -> None:
 
 @given(st.binary(min_size=len(GOLDEN) // 2 - 6, max_size=len(GOLDEN) // 2 - 6))
 def test_any_well_sealed_command_is_read_or_refused(body: bytes) -> None:
-    data = sealed(b"EVGC\x01\x00" + body)
+    data = sealed(b"EVGC\x02\x00" + body)
     kind, flags = body[0], body[1]
     if 1 <= kind <= len(Kind) and flags in (0, 1):
         assert Command.unpack(data).kind == kind

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from edge_vla.errors import GuardError
 from edge_vla.guard.odometry import CAPACITY, Odometry, PoseHistory
-from edge_vla.guard.types import Feedback, Pose
+from edge_vla.guard.types import BaseTraits, Feedback, Pose
+from edge_vla.guard.wheels import Differential
 
 MS = 1_000_000
 TRACK_M = 0.172
+TRAITS = BaseTraits(Differential(TRACK_M), 1.3, 1e-4, 50, 300, b"\n")
 
 
 def history(*poses: tuple[int, float, float, float]) -> PoseHistory:
@@ -94,9 +96,9 @@ def test_memory_is_bounded_and_what_is_forgotten_is_not_invented() -> None:
 
 
 def drive(left: float, right: float, seconds: float, hz: int = 20, gyro: float | None = None, *, use_gyro: bool = False) -> Pose:
-    odometry = Odometry(TRACK_M, use_gyro=use_gyro)
+    odometry = Odometry(TRAITS, use_gyro=use_gyro)
     for i in range(round(seconds * hz) + 1):
-        odometry.hear(Feedback(i * 1_000_000_000 // hz, left, right, gyro))
+        odometry.hear(Feedback(i * 1_000_000_000 // hz, (left, right), gyro))
     pose = odometry.poses.newest
     assert pose is not None
     return pose
@@ -127,21 +129,21 @@ def test_the_gyro_counts_only_when_asked_for() -> None:
 
 
 def test_reports_without_wheels_and_late_reports_move_nothing() -> None:
-    odometry = Odometry(TRACK_M)
+    odometry = Odometry(TRAITS)
     odometry.hear(Feedback(0, battery_v=11.0))
     assert odometry.poses.newest is None
-    odometry.hear(Feedback(10, 0.1, 0.1))
-    odometry.hear(Feedback(10, 0.5, 0.5))
+    odometry.hear(Feedback(10, (0.1, 0.1)))
+    odometry.hear(Feedback(10, (0.5, 0.5)))
     assert odometry.measured is not None
     assert odometry.measured.linear_x == 0.1
 
 
 @given(st.lists(st.tuples(st.integers(1, 300), st.floats(-1, 1), st.floats(-1, 1)), min_size=2, max_size=40), st.integers(0, 12_000))
 def test_sums_never_run_backwards(steps: list[tuple[int, float, float]], t_ms: int) -> None:
-    odometry, t_ns = Odometry(TRACK_M), 0
+    odometry, t_ns = Odometry(TRAITS), 0
     for dt_ms, left, right in steps:
         t_ns += dt_ms * MS
-        odometry.hear(Feedback(t_ns, left, right))
+        odometry.hear(Feedback(t_ns, (left, right)))
     turn, travel = odometry.poses.since(t_ms * MS)
     more_turn, more_travel = odometry.poses.since(t_ms * MS - 50 * MS)
     assert 0.0 <= turn <= more_turn + 1e-9

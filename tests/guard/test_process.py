@@ -72,7 +72,7 @@ def test_sigstop_of_the_worker_stops_and_sigcont_does_not_move(rig, record_prope
     status = json.loads(rig.line_of(worker))  # it goes on asking for 0.3 m/s
     assert (status["state"], status["applied"]["linear_x"]) == ("FAULT_LATCHED", 0.0)
     rig.wait_for(lambda: rig.wheels()[-1]["t_ns"] > again_ns + 500_000_000)
-    assert all(abs(row["left"]) < 0.02 for row in rig.wheels() if row["t_ns"] > again_ns)
+    assert all(abs(row["wheels"][0]) < 0.02 for row in rig.wheels() if row["t_ns"] > again_ns)
 
 
 def test_silence(rig, record_property) -> None:
@@ -100,7 +100,7 @@ def test_a_hung_see_stops_the_robot_while_steer_talks_on(rig, record_property, w
     assert status["tally"][counted] > 50  # it never stopped asking for 0.3 m/s
     assert "ttl_expiries" not in status["tally"]
     stopped_ns = told_ns + round((still_ms + 1) * 1e6)
-    assert all(abs(row["left"]) < 0.02 for row in rig.wheels() if row["t_ns"] > stopped_ns)
+    assert all(abs(row["wheels"][0]) < 0.02 for row in rig.wheels() if row["t_ns"] > stopped_ns)
     assert [detail for name, detail in rig.events() if name == "soft_stop"] == ["EVIDENCE"]
 
 
@@ -127,7 +127,7 @@ def test_sigint_is_not_for_the_guard(rig) -> None:
     worker = rig.drive()
     since_ns = rig.kill(rig.guard_pid, signal.SIGINT)
     rig.wait_for(lambda: rig.wheels()[-1]["t_ns"] > since_ns + 300_000_000)
-    assert all(row["left"] > 0.28 for row in rig.wheels() if row["t_ns"] > since_ns)
+    assert all(row["wheels"][0] > 0.28 for row in rig.wheels() if row["t_ns"] > since_ns)
     rig.tell("leave")
     assert rig.line_of(worker) == "left 0 True"
 

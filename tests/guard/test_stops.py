@@ -139,7 +139,7 @@ def test_wheels_that_contradict_latch_within_600_ms(make_bench, gains: tuple[flo
 
 
 def test_a_slow_wheel_within_tolerance_does_not_latch(make_bench) -> None:
-    bench = make_bench(wheels=FirstOrderWheels(gain_left=0.7, gain_right=0.7))
+    bench = make_bench(wheels=FirstOrderWheels(gains=(0.7, 0.7)))
     assert bench.moving(GO).state is S.MOVING
 
 
@@ -266,13 +266,16 @@ def test_a_zero_that_is_never_confirmed_ends_the_guard_after_a_second(bench) -> 
     assert not bench.outputs[-1].still
 
 
-def test_a_low_battery_stops_softly_and_holds(make_bench) -> None:
+def test_a_low_battery_stops_softly_and_latches_once_the_wheels_stand(make_bench) -> None:
     bench = make_bench(low_battery_v=10.0)
     bench.moving(GO)
     bench.firmware.battery_v = 9.5
     assert bench.run(900, bench.drive(GO)).state is S.MOVING
+    onset_ns = bench.now_ns
     status = bench.run(5000, bench.drive(GO))
-    assert (status.state, status.cause, status.applied) == (S.SOFT_STOP, StopCause.BATTERY, STILL)
+    assert (status.state, status.fault, status.cause, status.applied) == (S.FAULT_LATCHED, FaultCode.LOW_BATTERY, StopCause.BATTERY, STILL)
+    slower_ms = bench.first(onset_ns, lambda twist: 0.0 < twist.linear_x < 0.29)
+    assert slower_ms < bench.stop_bytes_ms(onset_ns), "a ramp, not a jerk"
 
 
 @pytest.mark.parametrize("lie", [b'{"T":1,"L":0.4000,"R":0.4000}\n', b'{"T":13,"X":0.3}\n', b"", b'{"T":1,"L":0.3000,"R":0.3000}'])

@@ -6,9 +6,10 @@ import pytest
 
 from edge_vla.guard.types import STILL, BaseTraits, Feedback, Twist
 from edge_vla.guard.watch import FeedbackWatch
+from edge_vla.guard.wheels import Differential
 
 MS = 1_000_000
-TRAITS = BaseTraits(0.172, 1.3, 1e-4, 50, 300, b"\n")
+TRAITS = BaseTraits(Differential(0.172), 1.3, 1e-4, 50, 300, b"\n")
 
 
 def watch(*reports: tuple[int, float], zero_ms: int = 0, traits: BaseTraits = TRAITS) -> FeedbackWatch:
@@ -16,7 +17,7 @@ def watch(*reports: tuple[int, float], zero_ms: int = 0, traits: BaseTraits = TR
     out = FeedbackWatch(traits, None)
     out.commanded(zero_ms * MS, STILL)
     for t_ms, speed in reports:
-        out.hear(Feedback(t_ms * MS, speed, speed))
+        out.hear(Feedback(t_ms * MS, (speed, speed)))
     return out
 
 
@@ -34,11 +35,11 @@ def test_still_is_below_two_centimetres_a_second(speed: float, still: bool) -> N
 
 def test_one_wheel_is_enough_to_be_moving() -> None:
     out = watch((50, 0.0), (100, 0.0))
-    out.hear(Feedback(150 * MS, 0.0, -0.05))
+    out.hear(Feedback(150 * MS, (0.0, -0.05)))
     assert not out.still(150 * MS)
-    out.hear(Feedback(200 * MS, 0.0, 0.0))
+    out.hear(Feedback(200 * MS, (0.0, 0.0)))
     assert not out.still(200 * MS)  # two again
-    out.hear(Feedback(250 * MS, 0.0, 0.0))
+    out.hear(Feedback(250 * MS, (0.0, 0.0)))
     assert out.still(250 * MS)
 
 
@@ -51,25 +52,25 @@ def test_old_reports_prove_nothing() -> None:
 def test_a_new_speed_ends_stillness_and_a_new_zero_starts_it_afresh() -> None:
     out = watch((50, 0.0), (100, 0.0))
     out.commanded(110 * MS, Twist(0.1))
-    out.hear(Feedback(150 * MS, 0.0, 0.0))
+    out.hear(Feedback(150 * MS, (0.0, 0.0)))
     assert not out.still(150 * MS)
     out.commanded(160 * MS, STILL)
-    out.hear(Feedback(200 * MS, 0.0, 0.0))
+    out.hear(Feedback(200 * MS, (0.0, 0.0)))
     assert not out.still(200 * MS)
-    out.hear(Feedback(250 * MS, 0.0, 0.0))
+    out.hear(Feedback(250 * MS, (0.0, 0.0)))
     assert out.still(250 * MS)
 
 
 def test_repeating_zero_does_not_start_it_afresh() -> None:
     out = watch((50, 0.0))
     out.commanded(60 * MS, STILL)
-    out.hear(Feedback(100 * MS, 0.0, 0.0))
+    out.hear(Feedback(100 * MS, (0.0, 0.0)))
     assert out.still(100 * MS)
 
 
 @pytest.mark.parametrize(("period_ms", "gap_ms"), [(20, 200), (50, 200), (66, 200), (67, 201), (200, 600)])
 def test_a_gap_is_three_periods_and_at_least_200_ms(period_ms: int, gap_ms: int) -> None:
-    out = watch((0, 0.0), traits=BaseTraits(0.172, 1.3, 1e-4, period_ms, 300, b""))
+    out = watch((0, 0.0), traits=BaseTraits(Differential(0.172), 1.3, 1e-4, period_ms, 300, b""))
     assert out.fresh(gap_ms * MS)
     assert not out.fresh(gap_ms * MS + 1)
 
@@ -90,7 +91,7 @@ def test_a_contradiction_is_more_than_a_tenth_or_a_half(commanded: float, measur
     out = FeedbackWatch(TRAITS, None)
     out.commanded(0, Twist(commanded))
     for t_ms in (50, 550):
-        out.hear(Feedback(t_ms * MS, measured, measured))
+        out.hear(Feedback(t_ms * MS, (measured, measured)))
     assert not out.contradicts(550 * MS - 1)
     assert out.contradicts(550 * MS) is contradicts
 
@@ -99,7 +100,7 @@ def test_a_contradiction_in_between_forgiven_starts_again() -> None:
     out = FeedbackWatch(TRAITS, None)
     out.commanded(0, Twist(0.4))
     for t_ms, speed in ((50, 0.0), (300, 0.4), (350, 0.0)):
-        out.hear(Feedback(t_ms * MS, speed, speed))
+        out.hear(Feedback(t_ms * MS, (speed, speed)))
     assert not out.contradicts(849 * MS)
     assert out.contradicts(850 * MS)
     out.forgive()

@@ -11,18 +11,19 @@ from hypothesis import strategies as st
 
 from edge_vla.errors import UnsafeCommand
 from edge_vla.guard import wheels as wh
-from edge_vla.guard.types import STILL, BaseTraits, Twist
+from edge_vla.guard.types import STILL, BaseTraits, Drive, Twist
 
 EPS = 1e-9
 TRACK_M = 0.172
 REACH_M = 0.1646  # ROSMASTER X3
-TRAITS = BaseTraits(TRACK_M, 1.3, 1e-4, 50, 300, b"\n")
+DRIVE, MECANUM = wh.Differential(TRACK_M), wh.Mecanum(REACH_M)
+TRAITS = BaseTraits(DRIVE, 1.3, 1e-4, 50, 300, b"\n")
 NOT_FINITE = (math.nan, math.inf, -math.inf)
 speeds = st.floats(-5.0, 5.0, allow_subnormal=False)
 twists = st.builds(Twist, speeds, st.just(0.0), speeds)
 planar = st.builds(Twist, speeds, speeds, speeds)
-Saturate = Callable[[Twist, float, float], Twist]
-both = pytest.mark.parametrize("saturate", [wh.saturate_wheels, wh.saturate_mecanum])
+Kind = Callable[[float], Drive]  # of a track or a reach
+both = pytest.mark.parametrize("kind", [wh.Differential, wh.Mecanum])
 
 
 # -- differential
@@ -41,15 +42,15 @@ def test_wheels_and_back(twist: Twist) -> None:
 
 @given(twists)
 def test_saturation_bounds_wheels_and_keeps_the_curve(twist: Twist) -> None:
-    out = wh.saturate_wheels(twist, TRACK_M, 0.7)
+    out = wh.saturate(twist, DRIVE, 0.7)
     assert max(map(abs, wh.wheels_from_twist(out, TRACK_M))) <= 0.7 + EPS
     assert out.angular_z * twist.linear_x == pytest.approx(twist.angular_z * out.linear_x, abs=1e-9)
 
 
 def test_saturation_by_hand() -> None:
     at_limit = Twist(0.6, 0.0, 1.0)
-    assert wh.saturate_wheels(at_limit, 0.2, 0.7) is at_limit
-    out = wh.saturate_wheels(Twist(1.2, 0.4, 2.0), 0.2, 0.7)
+    assert wh.saturate(at_limit, wh.Differential(0.2), 0.7) is at_limit
+    out = wh.saturate(Twist(1.2, 0.4, 2.0), wh.Differential(0.2), 0.7)
     assert (out.linear_x, out.linear_y, out.angular_z) == pytest.approx((0.6, 0.2, 1.0))
 
 
@@ -81,14 +82,14 @@ def test_four_wheels_that_fight_each_other_drive_nowhere() -> None:
 
 @given(planar)
 def test_mecanum_saturation_keeps_the_direction(twist: Twist) -> None:
-    out = wh.saturate_mecanum(twist, REACH_M, 0.7)
+    out = wh.saturate(twist, MECANUM, 0.7)
     assert max(map(abs, wh.mecanum_from_twist(out, REACH_M))) <= 0.7 + EPS
     assert out.linear_y * twist.linear_x == pytest.approx(twist.linear_y * out.linear_x, abs=1e-9)
     assert out.angular_z * twist.linear_x == pytest.approx(twist.angular_z * out.linear_x, abs=1e-9)
 
 
 def test_a_diagonal_is_twice_as_hard_on_two_wheels() -> None:
-    out = wh.saturate_mecanum(Twist(0.5, 0.5), REACH_M, 0.7)
+    out = wh.saturate(Twist(0.5, 0.5), MECANUM, 0.7)
     assert (out.linear_x, out.linear_y) == pytest.approx((0.35, 0.35))
 
 
@@ -97,31 +98,31 @@ def test_a_diagonal_is_twice_as_hard_on_two_wheels() -> None:
 
 @both
 @pytest.mark.parametrize("nothing", [0.0, -0.0, -0.7, -math.inf, math.nan])
-def test_wheels_that_may_not_turn_stand_still(saturate: Saturate, nothing: float) -> None:
-    assert saturate(Twist(0.3, 0.0, 0.5), 0.2, nothing) == STILL
+def test_wheels_that_may_not_turn_stand_still(kind: Kind, nothing: float) -> None:
+    assert wh.saturate(Twist(0.3, 0.0, 0.5), kind(0.2), nothing) == STILL
 
 
 @both
-def test_saturation_edge(saturate: Saturate) -> None:
+def test_saturation_edge(kind: Kind) -> None:
     for speed in (0.0, math.nextafter(0.7, 0.0), 0.7):
         asked = Twist(speed)
-        assert saturate(asked, 0.2, 0.7) is asked
-    assert saturate(Twist(math.nextafter(0.7, 1.0)), 0.2, 0.7).linear_x == pytest.approx(0.7)
-    assert saturate(Twist(-9.0), 0.2, math.inf) == Twist(-9.0)
+        assert wh.saturate(asked, kind(0.2), 0.7) is asked
+    assert wh.saturate(Twist(math.nextafter(0.7, 1.0)), kind(0.2), 0.7).linear_x == pytest.approx(0.7)
+    assert wh.saturate(Twist(-9.0), kind(0.2), math.inf) == Twist(-9.0)
 
 
 @both
 @pytest.mark.parametrize("bad", [*(Twist(bad) for bad in NOT_FINITE), Twist(1.7e308, 0.0, 1.7e308), Twist(0.0, 0.0, math.nan)])
-def test_wheels_that_are_no_numbers_are_refused(saturate: Saturate, bad: Twist) -> None:
+def test_wheels_that_are_no_numbers_are_refused(kind: Kind, bad: Twist) -> None:
     with pytest.raises(UnsafeCommand, match="wheels"):
-        saturate(bad, 2.0, 0.7)
+        wh.saturate(bad, kind(2.0), 0.7)
 
 
 @both
 @pytest.mark.parametrize("bad", NOT_FINITE)
-def test_a_base_without_a_size_is_refused(saturate: Saturate, bad: float) -> None:
+def test_a_base_without_a_size_is_refused(kind: Kind, bad: float) -> None:
     with pytest.raises(UnsafeCommand, match="wheels"):
-        saturate(Twist(0.1, 0.0, 0.1), bad, 0.7)
+        wh.saturate(Twist(0.1, 0.0, 0.1), kind(bad), 0.7)
 
 
 # -- quanta, decode-and-check

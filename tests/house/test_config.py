@@ -38,7 +38,7 @@ forward_m = 0.08
 
 SIMULATED_RANGES = {
     **{("camera", key): _RANGES[key] for key in ("width", "height", "fps", "hfov_deg", "height_m", "pitch_deg", "forward_m")},
-    **{("base", key): _RANGES[key] for key in ("track_m", "baud")},
+    **{("base", key): _RANGES[key] for key in ("baud",)},
 }  # fmt: skip
 
 Load = Callable[[str], RobotProfile]
@@ -272,7 +272,7 @@ def bounds() -> list[tuple[str, str, str, float]]:
         assert isinstance(model, type)
         assert issubclass(model, BaseModel)
         for key, info in model.model_fields.items():
-            if info.annotation in (int, float):
+            if info.annotation in (int, float, float | None):
                 found += [
                     (section, key, name, getattr(rule, name))
                     for rule in info.metadata

@@ -33,7 +33,7 @@ def lockstep() -> Callable[..., Lockstep]:
     def make(case: Case, *, latency_ms: int = 200, compensate: bool = True) -> Lockstep:
         world = World(build_room(case), robot_model(PROFILE))
         plan = make_plan(PROFILE, case.goal, case.target, compensate=compensate)
-        base = make_base("waveshare", {"track_m": PROFILE.base.track_m, "max_wheel_mps": PROFILE.base.max_wheel_mps})
+        base = make_base("waveshare", PROFILE.base.codec)
         run = Lockstep(world, plan, base, lambda it: OracleEngine(it.truth_of), guard_limits(PROFILE), Conditions(latency_ms))
         opened.append(run)
         return run

@@ -13,6 +13,7 @@ import pytest
 
 from edge_vla import places
 from edge_vla.behaviours.state import Inputs, Phase, Plan
+from edge_vla.config import BaseProfile
 from edge_vla.drive import Tick
 from edge_vla.geometry import CameraPose
 from edge_vla.goals import Goal
@@ -58,7 +59,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
 
     folder, plan, frames = tmp_path_factory.mktemp("runs") / "run", Plan(Goal.FIND_OBJECT, "cone", CAMERA), {}
     run = Lockstep(
-        World(make_room(5001, require=("cone",))), plan, make_base("waveshare", 0.172, 0.7),
+        World(make_room(5001, require=("cone",))), plan, make_base(BaseProfile()),
         lambda run: make_engine("oracle", threads=1, domain="sim", truth_of=run.truth_of), Limits(max_linear_mps=0.35),
     )  # fmt: skip
     with Recorder(folder, plan, profile={"robot": {"domain": "sim"}}, engine={"name": "oracle"}, simulated=True) as recorder:

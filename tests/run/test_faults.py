@@ -91,7 +91,7 @@ class Rig:
 
     def _cruises(self) -> bool:
         newest = [row for row in self.wheels() if row["accepted"] is None][-25:]
-        return len(newest) == 25 and all(min(row["left"], row["right"]) > 0.9 * CRUISE_MPS for row in newest)
+        return len(newest) == 25 and all(min(row["wheels"]) > 0.9 * CRUISE_MPS for row in newest)
 
     @property
     def guard_pid(self) -> int:
@@ -171,7 +171,7 @@ class Rig:
 
 
 def speed(row: dict) -> float:
-    return max(abs(row["left"]), abs(row["right"]))
+    return max(map(abs, row["wheels"]))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edge_vla.behaviours.state import Phase
-from edge_vla.config import RobotProfile
+from edge_vla.config import BaseProfile, RobotProfile
 from edge_vla.errors import ConfigError
 from edge_vla.goals import Goal
 from edge_vla.guard.limits import Limits
@@ -60,7 +60,7 @@ class Waltz:
 def driven(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Lockstep, str]:
     """(folder, run, outcome) of find_object under Waltz. Others must not change the folder."""
     folder, plan = tmp_path_factory.mktemp("runs") / "run", instructed(make_plan(PROFILE, Goal.FIND_OBJECT, "cone"))
-    run = Lockstep(World(make_room(5001, require=("cone",))), plan, make_base("waveshare", 0.172, 0.7), lambda _: Waltz(), Limits())
+    run = Lockstep(World(make_room(5001, require=("cone",))), plan, make_base(BaseProfile()), lambda _: Waltz(), Limits())
     asked, said = run.seeing.ask, dict[int, Reply]()
 
     def ask(frame: Frame) -> Reply:

@@ -86,9 +86,9 @@ def test_a_command_moves_the_wheels_and_silence_stops_them(start_sim: Start, tmp
     samples = [line["t_ns"] for line in log if line["accepted"] is None]
     assert np.median(np.diff(samples)) <= 10e6  # 100 Hz
     commands = accepted(log, 1)
-    moved_ns = next(line["t_ns"] for line in log if min(line["left"], line["right"]) > 0.05)
+    moved_ns = next(line["t_ns"] for line in log if min(line["wheels"]) > 0.05)
     assert 0 < moved_ns - commands[0] < 150e6  # a motor with 150 ms is at a quarter after 43 ms
-    after = {round((line["t_ns"] - commands[-1]) * 1e-6): max(line["left"], line["right"]) for line in log if line["t_ns"] > commands[-1]}
+    after = {round((line["t_ns"] - commands[-1]) * 1e-6): max(line["wheels"]) for line in log if line["t_ns"] > commands[-1]}
     assert all(speed > 0.1 for t_ms, speed in after.items() if t_ms < 295)
     assert all(abs(speed) < STILL_MPS for t_ms, speed in after.items() if t_ms > 300 + 500)
     report = json.loads((tmp_path / "truth.json").read_text())

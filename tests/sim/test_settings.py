@@ -22,7 +22,7 @@ def test_the_defaults_are_the_simulated_robots() -> None:
     settings, profile = SimSettings("x"), RobotProfile()
     for name in ("width", "height", "fps", "hfov_deg", "height_m", "pitch_deg", "forward_m"):
         assert getattr(settings, name) == getattr(profile.camera, name), name
-    assert (settings.track_m, settings.baud) == (profile.base.track_m, profile.base.baud)
+    assert (settings.base, settings.baud) == (profile.base.kind, profile.base.baud)
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def drive(seed: int, thing: str, profile: RobotProfile, driver: Callable[[Lockst
         kept.append(Recorded(engine, run.truth_of, rng))
         return kept[0]
 
-    base = make_base(profile.base.kind, profile.base.track_m, profile.base.max_wheel_mps)
+    base = make_base(profile.base)
     case = Case(seed, Goal.FIND_OBJECT, thing, facing_away=bool(rng.random() < 0.5))
     terms = Terms(latency_ms=int(rng.choice(LATENCIES_MS)), timeout_s=TIMEOUT_S, policy=True)
     run_case(case, profile, base, build, terms)

@@ -1,8 +1,9 @@
-"""`python -m edge_vla.sim.firmware --log runs/x/wheels.jsonl`: a Waveshare base without a world. Prints the path of its tty first."""
+"""`python -m edge_vla.sim.firmware --log runs/x/wheels.jsonl --base waveshare`: a base without a world. First prints its tty."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import signal
 import sys
@@ -11,8 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
+from edge_vla.bases import BASES, make_base
+from edge_vla.errors import ConfigError
+from edge_vla.guard.types import STILL
+from edge_vla.sim.firmware import make_firmware
 from edge_vla.sim.firmware.pty import PtyLine
-from edge_vla.sim.firmware.waveshare import WaveshareFirmware
 from edge_vla.sim.firmware.wheels import FirstOrderWheels, WheelLog
 
 STEP_NS = 5_000_000  # 200 Hz: twice what the log promises
@@ -25,6 +29,8 @@ def main() -> int:
     parser.add_argument("--log", type=Path, required=True, help="where wheels.jsonl goes")
     parser.add_argument("--baud", type=int, default=115200)
     parser.add_argument("--tau-s", type=float, default=0.15, help="motor time constant")
+    parser.add_argument("--base", choices=tuple(BASES), default="waveshare")
+    parser.add_argument("--options", type=json.loads, default={}, help="of the base, as a profile's [base.options], in JSON")
     args = parser.parse_args()
     stop = []
 
@@ -35,8 +41,13 @@ def main() -> int:
     signal.signal(signal.SIGINT, leave)
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, NICE)
-    wheels = FirstOrderWheels(tau_s=args.tau_s)
-    with WheelLog(args.log) as log, PtyLine(WaveshareFirmware(wheels, log), args.baud) as line:
+    try:
+        drive = make_base(args.base, args.options).traits.drive
+        wheels = FirstOrderWheels(args.tau_s, gains=[1.0] * len(drive.wheels(STILL)))
+    except ConfigError as err:
+        sys.stderr.write(f"firmware: {err}\n")
+        return 2
+    with WheelLog(args.log) as log, PtyLine(make_firmware(args.base, args.options, wheels, log), args.baud) as line:
         sys.stdout.write(line.path + "\n")
         sys.stdout.flush()
         last_ns = due_ns = time.monotonic_ns()

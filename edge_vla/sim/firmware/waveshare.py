@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from edge_vla.guard.types import NO_HAZARD, Hazard, Speeds
 from edge_vla.sim.firmware.wheels import WheelLog, Wheels
 
 HEARTBEAT_MS = 3000
@@ -48,13 +49,14 @@ class WaveshareFirmware:
         self,
         wheels: Wheels,
         log: WheelLog | None = None,
-        measure: Callable[[], tuple[float, float]] | None = None,
+        measure: Callable[[], Speeds] | None = None,
         gyro: Callable[[], float] | None = None,
         *,
         echo: bool = False,
         boot_s: float = 2.0,
     ) -> None:
         self.battery_v = 11.8
+        self.hazards: Hazard = NO_HAZARD  # it has no sensor for any
         self.settings = Settings(echo=echo)
         self._wheels = wheels
         self._log = log
@@ -69,6 +71,7 @@ class WaveshareFirmware:
         self._heartbeat_stopped = False
         self._last_feedback_ns = 0
         self._last_step_ns: int | None = None
+        self._goal: Speeds = (0.0, 0.0)
         self._odometer_m = [0.0, 0.0]
 
     def feed(self, data: bytes, now_ns: int) -> None:
@@ -92,7 +95,7 @@ class WaveshareFirmware:
             return
         if not self._heartbeat_stopped and now_ns - self._last_command_ns > self.settings.heartbeat_ms * 1_000_000:
             self._heartbeat_stopped = True  # and only once: whoever sets a speed later without clearing this is not watched
-            self._wheels.set_target(0.0, 0.0)
+            self._aim(0.0, 0.0)
         if last_ns is not None:
             for side, speed in enumerate(self._measure()):
                 self._odometer_m[side] += speed * (now_ns - last_ns) * 1e-9
@@ -110,7 +113,7 @@ class WaveshareFirmware:
         """Brown-out or a toggled DTR: wheels off, RAM settings lost, boot text, deaf and mute while booting."""
         self.settings = Settings(echo=self._echo_default)
         self._line.clear()
-        self._wheels.set_target(0.0, 0.0)
+        self._aim(0.0, 0.0)
         self._heartbeat_stopped = False
         self._odometer_m = [0.0, 0.0]
         self._up_ns = self._last_command_ns = self._last_feedback_ns = now_ns + self._boot_ns
@@ -133,13 +136,13 @@ class WaveshareFirmware:
         if self.settings.echo:
             self._out += text.encode("latin-1") + b"\r\n"
         if self._obey(message, now_ns) and self._log is not None:
-            self._log.write(now_ns, self._wheels.speeds(), text)
+            self._log.write(now_ns, self._wheels.speeds(), text, self._goal)
 
     def _obey(self, message: dict[str, object], now_ns: int) -> bool:
         """Run one message; True when it was obeyed."""
         match _as_int(message.get("T")):
             case 0:
-                self._wheels.set_target(0.0, 0.0)
+                self._aim(0.0, 0.0)
             case 1:
                 return self._wheel_speeds(message.get("L"), message.get("R"), now_ns)
             case 13:  # W1: neither the timer nor the watchdog's flag hears of it
@@ -165,8 +168,12 @@ class WaveshareFirmware:
         """
         if not (abs(left_mps) <= SPEED_CAP_MPS and abs(right_mps) <= SPEED_CAP_MPS):
             return False
-        self._wheels.set_target(left_mps * self.settings.rate_left, right_mps * self.settings.rate_right)
+        self._aim(left_mps * self.settings.rate_left, right_mps * self.settings.rate_right)
         return True
+
+    def _aim(self, left_mps: float, right_mps: float) -> None:
+        self._goal = (left_mps, right_mps)
+        self._wheels.set_target(left_mps, right_mps)
 
     def _configure(self, kind: int, message: dict[str, object]) -> bool:
         value = _as_int(message.get("cmd"))

@@ -1,52 +1,56 @@
-"""What a simulated firmware turns: two wheels, and a log of what they really did. Standard library only."""
+"""What a simulated firmware turns: its wheels, and a log of what they really did. Standard library only."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
 from edge_vla.guard.lines import LineLog
+from edge_vla.guard.types import Speeds
 
 QUEUE_LINES = 4096  # ten seconds and more of a disk that is busy with something else
 CLOSE_S = 1.0
 
 
 class Wheels(Protocol):
-    """Two motors with their speed control."""
+    """Motors with their speed control, as many and in the order of the base's drive."""
 
-    def set_target(self, left_mps: float, right_mps: float) -> None: ...
+    def set_target(self, *targets_mps: float) -> None: ...
 
-    def speeds(self) -> tuple[float, float]:
-        """The true speeds of the wheels' surfaces (left, right) in m/s."""
+    def speeds(self) -> Speeds:
+        """The true speeds of the wheels' surfaces in m/s."""
         ...
 
 
 class FirstOrderWheels:
-    """Wheels that follow their target as a first-order motor does. `gain_*` 0 is a stuck wheel, -1 one wired backwards."""
+    """Wheels that follow their target as a first-order motor does. A gain of 0 is a stuck wheel, -1 one wired backwards."""
 
-    def __init__(self, tau_s: float = 0.15, max_acc_mps2: float = 4.0, gain_left: float = 1.0, gain_right: float = 1.0) -> None:
+    def __init__(self, tau_s: float = 0.15, max_acc_mps2: float = 4.0, gains: Sequence[float] = (1.0, 1.0)) -> None:
         self.tau_s = tau_s
         self.max_acc_mps2 = max_acc_mps2
-        self.gains = [gain_left, gain_right]
-        self._targets = [0.0, 0.0]
-        self._speeds = [0.0, 0.0]
+        self.gains = list(gains)
+        self._targets = [0.0] * len(self.gains)
+        self._speeds = [0.0] * len(self.gains)
 
-    def set_target(self, left_mps: float, right_mps: float) -> None:
-        self._targets = [left_mps, right_mps]
+    def set_target(self, *targets_mps: float) -> None:
+        if len(targets_mps) != len(self.gains):
+            raise ValueError(f"{len(targets_mps)} targets for {len(self.gains)} wheels")
+        self._targets = list(targets_mps)
 
-    def speeds(self) -> tuple[float, float]:
-        return self._speeds[0], self._speeds[1]
+    def speeds(self) -> Speeds:
+        return tuple(self._speeds)
 
     def advance(self, dt_s: float) -> None:
         """Let `dt_s` pass."""
         share = 1.0 - math.exp(-dt_s / self.tau_s)
         most = self.max_acc_mps2 * dt_s
-        for side in (0, 1):
-            change = share * (self.gains[side] * self._targets[side] - self._speeds[side])
-            self._speeds[side] += max(-most, min(most, change))
+        for wheel, gain in enumerate(self.gains):
+            change = share * (gain * self._targets[wheel] - self._speeds[wheel])
+            self._speeds[wheel] += max(-most, min(most, change))
 
 
 class WheelLog:
@@ -70,9 +74,11 @@ class WheelLog:
         """Lines there was no room for, so far."""
         return self._lines.lost
 
-    def write(self, t_ns: int, speeds_mps: tuple[float, float], accepted: str | None = None) -> None:
-        """Append one line; `accepted` is the text of a frame the firmware has just obeyed."""
-        line = {"t_ns": t_ns, "left": round(speeds_mps[0], 6), "right": round(speeds_mps[1], 6), "accepted": accepted}
+    def write(self, t_ns: int, speeds_mps: Speeds, accepted: str | None = None, targets_mps: Speeds | None = None) -> None:
+        """Append one line. `accepted`: the frame that has just been obeyed, in hex where it is no text; `targets_mps`: what it became."""
+        line: dict[str, object] = {"t_ns": t_ns, "wheels": [round(speed, 6) for speed in speeds_mps], "accepted": accepted}
+        if targets_mps is not None:
+            line["targets"] = [round(target, 6) for target in targets_mps]
         self._lines.write(json.dumps(line, separators=(",", ":")).encode() + b"\n")
 
     def close(self) -> None:
