@@ -21,9 +21,7 @@ class Writer:
         self.skipped = False
         self._base = base
         self._max_wheel_mps = max_wheel_mps
-        self._zero = base.encode(STILL)
-        if base.decode_command(self._zero) != STILL:
-            raise UnsafeCommand(f"{self._zero!r} is not a stop")
+        self._stop()
         self._burst = 0
         self._latched_due_ns = 0
         self._init_due_ns = 0
@@ -44,11 +42,18 @@ class Writer:
     def frame(self, twist: Twist) -> tuple[bytes, Twist]:
         """The checked frame and the twist it says. Raises UnsafeCommand when the bytes do not say what was wanted."""
         if twist == STILL:
-            return self._zero, STILL
+            return self._stop(), STILL
         frame = self._base.encode(twist)
         said = self._base.decode_command(frame)
         check_decoded(said, twist, self._base.traits, self._max_wheel_mps)
         return frame, said
+
+    def _stop(self) -> bytes:
+        """Encoded anew each time: a base that counts its frames would refuse one that it has seen."""
+        frame = self._base.encode(STILL)
+        if self._base.decode_command(frame) != STILL:
+            raise UnsafeCommand(f"{frame!r} is not a stop")
+        return frame
 
     def init_frames(self, now_ns: int, *, answering: bool) -> tuple[bytes, ...]:
         """The configuration when it is due: once, and every second while the base does not answer."""

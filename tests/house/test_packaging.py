@@ -89,7 +89,8 @@ def test_the_workshops_were_there_to_be_left_out(wheel: Path, checkout: Path) ->
 
 def test_every_module_and_the_type_marker_are_in_it(wheel: Path, checkout: Path) -> None:
     modules = {str(path.relative_to(checkout)) for path in (checkout / "edge_vla").rglob("*.py")}
-    assert modules | {"edge_vla/py.typed"} <= members(wheel)
+    firmware = {f"edge_vla/sim/firmware/ev1/{name}" for name in ("ev1.h", "ev1.ino", "host.cpp")}
+    assert modules | firmware | {"edge_vla/py.typed"} <= members(wheel)
 
 
 def test_torch_is_asked_for_by_learn_alone(wheel: Path) -> None:
