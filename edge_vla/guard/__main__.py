@@ -17,6 +17,7 @@ from edge_vla.guard.control import Event
 from edge_vla.guard.core import Guard
 from edge_vla.guard.loop import Loop
 from edge_vla.guard.settings import GuardSettings
+from edge_vla.guard.stopline import StopLine, runtime_folder
 from edge_vla.guard.system import EXIT_REFUSED, EventLog, WorkerWatch, claim_priority
 
 
@@ -40,8 +41,11 @@ def _serve(settings: GuardSettings, link: socket.socket) -> int:
         tick_hz=settings.tick_hz, use_gyro=settings.use_gyro, low_battery_v=settings.low_battery_v,
     )  # fmt: skip
     worker = WorkerWatch(settings.worker_pid)
-    with link, EventLog(settings.log_path) as log, Port(settings.port, settings.baud, base.traits.resync) as port:
-        loop = Loop(guard, base, port, link, worker, log)
+    with (
+        link, EventLog(settings.log_path) as log, StopLine(runtime_folder()) as stops,
+        Port(settings.port, settings.baud, base.traits.resync) as port,
+    ):  # fmt: skip
+        loop = Loop(guard, base, port, link, worker, log, stops)
 
         def leave(_number: int, _frame: FrameType | None) -> None:
             loop.leave = True

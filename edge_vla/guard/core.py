@@ -58,12 +58,17 @@ class Guard:
         self._rate = STILL  # how fast what is applied changes, per second
         self._rebooted = False  # it said so, and has not reported since
 
-    def tick(
+    def tick(  # noqa: PLR0913 - all that a tick may hear of
         self, now_ns: int, packets: list[bytes], received: bytes,
-        worker: Worker = Worker.RUNNING, port: PortHealth = PortHealth.OK, *, leave: bool = False,
+        worker: Worker = Worker.RUNNING, port: PortHealth = PortHealth.OK, *, leave: bool = False, stop: bool = False,
     ) -> GuardOutput:  # fmt: skip
-        """One tick. `packets` are the worker's datagrams since the last one, oldest first; `leave` asks the guard to stop and end."""
+        """One tick. `packets` are the worker's datagrams since the last one, oldest first; `leave` asks the guard to stop and end.
+
+        `stop`: somebody besides the worker has asked for one.
+        """
         self.control.begin_tick()
+        if stop:
+            self.control.latch(now_ns, FaultCode.OPERATOR_STOP, "the STOP line")
         self._loop.tick(now_ns, port)
         self._hear_base(now_ns, received)
         self._judge_worker(now_ns, worker, leave=leave)

@@ -12,6 +12,7 @@ from edge_vla.bases.port import Port
 from edge_vla.errors import BaseError
 from edge_vla.guard.control import Event
 from edge_vla.guard.core import Guard, GuardOutput
+from edge_vla.guard.stopline import StopLine
 from edge_vla.guard.system import EXIT_STILL, EXIT_UNCONFIRMED, EventLog, WorkerWatch, drain
 from edge_vla.guard.types import STILL, Base
 from edge_vla.guard.watch import PortHealth, Worker
@@ -31,7 +32,9 @@ def describe_times(took_ns: array[int]) -> str:
 class Loop:
     """Runs one guard until it has finished. `leave` may be set from a signal handler."""
 
-    def __init__(self, guard: Guard, base: Base, port: Port, link: socket.socket, worker: WorkerWatch, log: EventLog) -> None:
+    def __init__(  # noqa: PLR0913 - each is one thing the loop serves
+        self, guard: Guard, base: Base, port: Port, link: socket.socket, worker: WorkerWatch, log: EventLog, stops: StopLine
+    ) -> None:  # fmt: skip
         self.leave = False
         self._guard = guard
         self._base = base
@@ -39,6 +42,7 @@ class Loop:
         self._link = link
         self._worker = worker
         self._log = log
+        self._stops = stops
         self._health = PortHealth.OK
         self._link_gone = False
         self._took_ns = array("q")
@@ -71,7 +75,8 @@ class Loop:
             packets, self._link_gone = drain(self._link)
         received = self._read()
         worker = Worker.DEAD if self._link_gone else self._worker.look()
-        output = self._guard.tick(time.monotonic_ns(), packets, received, worker, self._health, leave=self.leave)
+        stop = self._stops.said()
+        output = self._guard.tick(time.monotonic_ns(), packets, received, worker, self._health, leave=self.leave, stop=stop)
         self._write(output)
         self._tell(output.status)
         for event in output.events:

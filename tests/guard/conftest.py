@@ -160,6 +160,10 @@ class Rig:
         self.guard_pid = 0
 
     @staticmethod
+    def now_ns() -> int:
+        return time.monotonic_ns()
+
+    @staticmethod
     def kill(pid: int, number: signal.Signals) -> int:
         """Send a signal; the moment just before it."""
         onset_ns = time.monotonic_ns()
