@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 
 from edge_vla.bases.ev1 import EV1
+from edge_vla.bases.kobuki import Kobuki
 from edge_vla.bases.rosmaster import Rosmaster
 from edge_vla.bases.waveshare import WaveshareUGV
 from edge_vla.errors import ConfigError
@@ -15,6 +16,7 @@ from edge_vla.guard.types import Base
 BASES: dict[str, Callable[..., Base]] = {
     "waveshare": WaveshareUGV,
     "rosmaster": Rosmaster,
+    "kobuki": Kobuki,
     "ev1": EV1,
 }
 

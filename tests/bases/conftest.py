@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import xor
 
 import pytest
 
@@ -32,6 +34,12 @@ def rosmaster(function: int, data: bytes) -> bytes:
     return b"\xff\xfb" + body + bytes((sum(body) & 0xFF,))
 
 
+def kobuki(stamp: int, left: int, right: int) -> bytes:
+    payload = bytes((1, 15)) + struct.pack("<H3B2H2b4B", stamp, 0, 0, 0, left, right, 0, 0, 0, 0, 164, 0)
+    body = bytes((len(payload),)) + payload
+    return b"\xaa\x55" + body + bytes((reduce(xor, body),))
+
+
 SAMPLES = {
     "waveshare": Sample(
         report=b'{"T":1001,"L":0.12,"R":-0.3,"ax":0,"ay":0,"az":8192,"gx":0,"gy":0,"gz":82,"mx":0,"my":0,"mz":0,"odl":12,"odr":-3,"v":1156}\r\n',
@@ -44,6 +52,14 @@ SAMPLES = {
         wheels_mps=(0.1677, 0.2323, 0.0677, 0.3323),
         battery_v=11.8,
         boot=rosmaster(0x0D, struct.pack("<4i", 5000, 5000, 5000, 5000)) + rosmaster(0x0D, struct.pack("<4i", 0, 1, 0, 0)),
+    ),
+    "kobuki": Sample(
+        before=kobuki(1000, 0, 0),
+        report=kobuki(1020, 50, 65486),
+        again=kobuki(1040, 100, 65436),
+        wheels_mps=(0.21323, -0.21323),
+        battery_v=16.4,
+        boot=kobuki(3, 60000, 0),
     ),
     "ev1": Sample(
         before=_sealed("A 1000 7 1 99 11800 0 0 100 -100"),

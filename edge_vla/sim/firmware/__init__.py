@@ -10,6 +10,7 @@ from edge_vla.bases import BASES, make_base
 from edge_vla.errors import ConfigError
 from edge_vla.guard.types import Hazard, Speeds
 from edge_vla.sim.firmware.ev1 import EV1Firmware
+from edge_vla.sim.firmware.kobuki import KobukiFirmware
 from edge_vla.sim.firmware.rosmaster import RosmasterFirmware
 from edge_vla.sim.firmware.waveshare import WaveshareFirmware
 from edge_vla.sim.firmware.wheels import WheelLog, Wheels
@@ -38,6 +39,7 @@ class Controller(Protocol):
 FIRMWARES: dict[str, tuple[Callable[..., Controller], Callable[[Options], Options]]] = {
     "waveshare": (WaveshareFirmware, lambda _: {}),
     "rosmaster": (RosmasterFirmware, lambda o: {"car_type": {"x3": 1, "x3plus": 2}[o["car"]]}),
+    "kobuki": (KobukiFirmware, lambda _: {}),
     "ev1": (
         EV1Firmware,
         lambda o: {"size_m": o["reach_m"] if o["drive"] == "mecanum" else o["track_m"], "counts_per_m": o["counts_per_m"]},
