@@ -124,6 +124,8 @@ def run_all(setting: Setting, profile: RobotProfile, jobs: int) -> Iterator[Verd
         try:
             yield from pool.map(run_one, work)
         except BrokenProcessPool as err:
+            for worker in multiprocessing.active_children():  # one started in that very moment the pool waits for, but does not end
+                worker.kill()
             raise EdgeVLAError(f"one of {jobs} worker processes died; if the machine ran out of memory, use fewer --jobs") from err
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
