@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 
 from edge_vla.bases.ev1 import EV1
 from edge_vla.bases.kobuki import Kobuki
+from edge_vla.bases.roboclaw import RoboClaw
+from edge_vla.bases.ros_arduino import RosArduino
 from edge_vla.bases.rosmaster import Rosmaster
 from edge_vla.bases.waveshare import WaveshareUGV
 from edge_vla.errors import ConfigError
@@ -15,8 +17,10 @@ from edge_vla.guard.types import Base
 
 BASES: dict[str, Callable[..., Base]] = {
     "waveshare": WaveshareUGV,
+    "ros_arduino": RosArduino,
     "rosmaster": Rosmaster,
     "kobuki": Kobuki,
+    "roboclaw": RoboClaw,
     "ev1": EV1,
 }
 

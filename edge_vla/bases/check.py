@@ -32,6 +32,7 @@ from edge_vla.guard.types import STILL, Base, Feedback, Speeds, Twist
 WHEEL_MPS = 0.08  # slow enough to look at
 SPIN_S, ANSWER_S, UNPLUGGED_S = 1.2, 8.0, 5.0
 PERIOD_S = 0.02
+QUIET_S = 0.5  # for the wheels to come to rest
 SHARE, CROSSTALK = 0.5, 0.3  # of the speed asked: what a wheel has to do, and what the others may
 OK, WARN, FAIL = "ok", "warn", "fail"
 NAMES = {2: ("left", "right"), 4: ("front left", "front right", "rear left", "rear right")}
@@ -118,11 +119,14 @@ class Check:
                 level, "host gone", f"it drives on: no stop within {UNPLUGGED_S:.0f} s; it was stopped. Nothing but a switch stops it then"
             )
         else:
-            self._tell(OK, "host gone", f"it stopped by itself, wheels still {1000 * after_s:.0f} ms after the host was gone")
+            bound = "at most " if self._quiet_s() else ""
+            self._tell(OK, "host gone", f"it stopped by itself, wheels still {bound}{1000 * after_s:.0f} ms after the host was gone")
 
     def _listen(self, port: Port, gone_s: float) -> float | None:
         """Seconds until the wheels stand, by the last report of them turning."""
-        turned_s, poll_s, heard = gone_s, 0.0, list[Feedback]()
+        quiet_s = self._quiet_s()
+        time.sleep(quiet_s)
+        turned_s, poll_s, heard = gone_s + quiet_s, 0.0, list[Feedback]()
         while (now_s := time.monotonic()) < gone_s + UNPLUGGED_S:
             if now_s >= poll_s:
                 poll_s = now_s + self._base.traits.feedback_period_ms / 1000
@@ -139,6 +143,11 @@ class Check:
         if not heard:
             raise BaseError(f"{self._port}: no report after the guard was gone")
         return None
+
+    def _quiet_s(self) -> float:
+        """How long to ask nothing: where questions may feed the base's own timeout, until that must be over and the wheels stand."""
+        watchdog_ms = self._base.traits.watchdog_ms
+        return watchdog_ms / 1000 + QUIET_S if watchdog_ms is not None and self._base.poll_frames() else 0.0
 
     def _arm(self, guard: GuardProcess) -> None:
         until_s = time.monotonic() + ANSWER_S

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,14 @@ def kobuki(stamp: int, left: int, right: int) -> bytes:
     return b"\xaa\x55" + body + bytes((reduce(xor, body),))
 
 
+def roboclaw(left: int, right: int) -> bytes:
+    def answer(command: int, data: bytes) -> bytes:
+        return data + struct.pack(">H", binascii.crc_hqx(bytes((0x80, command)) + data, 0))
+
+    counts = answer(16, struct.pack(">iB", left, 0)) + answer(17, struct.pack(">iB", right, 0))
+    return answer(24, struct.pack(">H", 121)) + answer(90, bytes(4)) + counts
+
+
 SAMPLES = {
     "waveshare": Sample(
         report=b'{"T":1001,"L":0.12,"R":-0.3,"ax":0,"ay":0,"az":8192,"gx":0,"gy":0,"gz":82,"mx":0,"my":0,"mz":0,"odl":12,"odr":-3,"v":1156}\r\n',
@@ -52,6 +61,22 @@ SAMPLES = {
         wheels_mps=(0.1677, 0.2323, 0.0677, 0.3323),
         battery_v=11.8,
         boot=rosmaster(0x0D, struct.pack("<4i", 5000, 5000, 5000, 5000)) + rosmaster(0x0D, struct.pack("<4i", 0, 1, 0, 0)),
+    ),
+    "ros_arduino": Sample(
+        before=b"10000 20000\r\n",
+        report=b"10166 19834\r\n",
+        again=b"10332 19668\r\n",
+        wheels_mps=(166 / 16571 / 0.05, -166 / 16571 / 0.05),
+        battery_v=None,
+        boot=b"0 0\r\n",
+    ),
+    "roboclaw": Sample(
+        before=roboclaw(20_000, 10_000),
+        report=roboclaw(20_100, 9_800),
+        again=roboclaw(20_200, 9_600),
+        wheels_mps=(0.2, -0.4),
+        battery_v=12.1,
+        boot=roboclaw(0, 0),
     ),
     "kobuki": Sample(
         before=kobuki(1000, 0, 0),

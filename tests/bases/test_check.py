@@ -19,7 +19,17 @@ def told(profile: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[s
 
 
 @pytest.mark.deadline
-@pytest.mark.parametrize(("kind", "wheels", "stops"), [("waveshare", 2, "ok"), ("rosmaster", 4, "warn"), ("ev1", 2, "ok")])
+@pytest.mark.parametrize(
+    ("kind", "wheels", "stops"),
+    [
+        ("waveshare", 2, "ok"),
+        ("ros_arduino", 2, "ok"),
+        ("rosmaster", 4, "warn"),
+        ("kobuki", 2, "warn"),
+        ("roboclaw", 2, "ok"),
+        ("ev1", 2, "ok"),
+    ],
+)
 def test_a_healthy_base(checkout: Path, capsys: pytest.CaptureFixture[str], kind: str, wheels: int, stops: str) -> None:
     """A base without a watchdog drives on, which is a warning and no failure: its traits say so."""
     profile = checkout / "launch" / ("sim.toml" if kind == "waveshare" else f"simulated/{kind}.toml")
@@ -31,8 +41,9 @@ def test_a_healthy_base(checkout: Path, capsys: pytest.CaptureFixture[str], kind
     level, found = lines["host gone"]
     assert level == stops
     if stops == "ok":
-        after_ms = int(found.partition("still ")[2].partition(" ms")[0])
-        assert 200 <= after_ms <= 300 + 208 + 150  # its watchdog, from 0.08 to 0.02 m/s with 0.15 s, a report and the listener
+        bounded = kind in ("ros_arduino", "roboclaw")  # asked for reports, they might be kept going: asked late
+        after_ms = int(found.partition("at most " if bounded else "still ")[2].partition(" ms")[0])
+        assert 200 <= after_ms <= 300 + 208 + 150 + 200 * bounded  # watchdog, 0.08 to 0.02 m/s with 0.15 s, a report and the listener
 
 
 @pytest.mark.deadline

@@ -29,10 +29,17 @@ speeds = st.floats(-0.5, 0.5)
 turns = st.floats(-1.0, 1.0)
 
 
+def asked(base: Base, data: bytes, t_ms: int) -> list[Feedback]:
+    """What it makes of an answer, asked for as a guard asks."""
+    for frame in base.poll_frames():
+        base.sent(frame, t_ms * MS)
+    return base.feed(data, t_ms * MS)
+
+
 def hear(base: Base, sample: Sample) -> list[Feedback]:
     """What it says of the motion, after what had to be heard before."""
-    base.feed(sample.before, 0)
-    return base.feed(sample.report, 50 * MS)
+    asked(base, sample.before, 0)
+    return asked(base, sample.report, 50)
 
 
 def fitting(base: Base, x: float, y: float, turn: float) -> Twist:
@@ -156,8 +163,8 @@ def test_a_report_split_at_every_byte_is_read(name: str, samples: dict[str, Samp
     sample = samples[name]
     for cut in range(len(sample.report) + 1):
         base = make_base(name, sample.options)
-        base.feed(sample.before, 0)
-        reports = [*base.feed(sample.report[:cut], 50 * MS), *base.feed(sample.report[cut:], 50 * MS)]
+        asked(base, sample.before, 0)
+        reports = [*asked(base, sample.report[:cut], 50), *base.feed(sample.report[cut:], 50 * MS)]
         assert [(r.t_ns, r.battery_v, r.rebooted) for r in reports] == [(50 * MS, sample.battery_v, False)]
         assert reports[0].wheels_mps == pytest.approx(sample.wheels_mps)
         assert base.garbage_bytes == 0
@@ -167,9 +174,12 @@ def test_a_report_split_at_every_byte_is_read(name: str, samples: dict[str, Samp
 def test_byte_by_byte_and_all_at_once_are_the_same(name: str, samples: dict[str, Sample]) -> None:
     sample = samples[name]
     one, other = make_base(name, sample.options), make_base(name, sample.options)
-    stream = sample.before + sample.report + (sample.again or sample.report)
-    slowly = [report for byte in stream for report in one.feed(bytes([byte]), 50 * MS)]
-    assert slowly == other.feed(stream, 50 * MS)
+    slowly: list[Feedback] = []
+    fast: list[Feedback] = []
+    for t_ms, said in ((0, sample.before), (50, sample.report), (100, sample.again or sample.report)):
+        slowly += asked(one, b"", t_ms) + [report for byte in said for report in one.feed(bytes([byte]), t_ms * MS)]
+        fast += asked(other, said, t_ms)
+    assert slowly == fast
     assert sum(report.wheels_mps is not None for report in slowly) == 2
 
 
@@ -182,7 +192,8 @@ def test_after_any_garbage_the_next_reports_are_read(name: str, samples: dict[st
     base = make_base(name, sample.options)
     assert all(_plausible(report) for report in base.feed(data, 0))
     again = sample.again or sample.report
-    heard = [*base.feed(bytes(100) + base.traits.resync + sample.before + sample.report, 50 * MS), *base.feed(again * 2, 100 * MS)]
+    base.feed(bytes(100) + base.traits.resync, 100 * MS)
+    heard = [report for k, said in enumerate((sample.before, sample.report, again, again)) for report in asked(base, said, 300 + 50 * k)]
     assert any(report.wheels_mps == pytest.approx(sample.wheels_mps) for report in heard if report.wheels_mps is not None)
 
 
@@ -209,8 +220,9 @@ def test_memory_is_bounded_and_garbage_is_counted(name: str, samples: dict[str, 
     for _ in range(256):
         assert not [report for report in base.feed(b"\xa5" * 4096, 0) if report.wheels_mps is not None]
     assert base.garbage_bytes >= 1_000_000
-    base.feed(bytes(100) + b"\n" + sample.before, 0)
-    assert [report.wheels_mps for report in base.feed(sample.report, 50 * MS)] == [pytest.approx(sample.wheels_mps)]
+    base.feed(bytes(100) + b"\r\n", 0)
+    asked(base, sample.before, 100)
+    assert [report.wheels_mps for report in asked(base, sample.report, 150)] == [pytest.approx(sample.wheels_mps)]
 
 
 @every_base
@@ -219,7 +231,7 @@ def test_a_reboot_is_reported(name: str, samples: dict[str, Sample]) -> None:
     if sample.boot is not None:
         base = make_base(name, sample.options)
         hear(base, sample)
-        assert any(report.rebooted for report in base.feed(sample.boot, 100 * MS))
+        assert any(report.rebooted for report in asked(base, sample.boot, 100))
 
 
 @every_base

@@ -11,11 +11,14 @@ from edge_vla.errors import ConfigError
 from edge_vla.guard.types import Hazard, Speeds
 from edge_vla.sim.firmware.ev1 import EV1Firmware
 from edge_vla.sim.firmware.kobuki import KobukiFirmware
+from edge_vla.sim.firmware.roboclaw import RoboClawFirmware, Unit
+from edge_vla.sim.firmware.ros_arduino import RosArduinoFirmware, Sketch
 from edge_vla.sim.firmware.rosmaster import RosmasterFirmware
 from edge_vla.sim.firmware.waveshare import WaveshareFirmware
 from edge_vla.sim.firmware.wheels import WheelLog, Wheels
 
 Options = Mapping[str, Any]
+AUTO_STOP_MS = 2000  # as the sketch is published
 
 
 class Controller(Protocol):
@@ -38,8 +41,13 @@ class Controller(Protocol):
 # By base: the simulator, and what it has to know of the codec's options to be the board that the codec is made for.
 FIRMWARES: dict[str, tuple[Callable[..., Controller], Callable[[Options], Options]]] = {
     "waveshare": (WaveshareFirmware, lambda _: {}),
+    "ros_arduino": (
+        RosArduinoFirmware,
+        lambda o: {"sketch": Sketch(o["ticks_per_m"], round(o["loop_hz"]), o["auto_stop_ms"] or AUTO_STOP_MS)},
+    ),
     "rosmaster": (RosmasterFirmware, lambda o: {"car_type": {"x3": 1, "x3plus": 2}[o["car"]]}),
     "kobuki": (KobukiFirmware, lambda _: {}),
+    "roboclaw": (RoboClawFirmware, lambda o: {"unit": Unit(o["ticks_per_m"], o["address"], o["status_bytes"])}),
     "ev1": (
         EV1Firmware,
         lambda o: {"size_m": o["reach_m"] if o["drive"] == "mecanum" else o["track_m"], "counts_per_m": o["counts_per_m"]},
