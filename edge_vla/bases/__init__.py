@@ -6,6 +6,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 
+from edge_vla.bases.create2 import Create2
 from edge_vla.bases.ev1 import EV1
 from edge_vla.bases.kobuki import Kobuki
 from edge_vla.bases.roboclaw import RoboClaw
@@ -20,6 +21,7 @@ BASES: dict[str, Callable[..., Base]] = {
     "ros_arduino": RosArduino,
     "rosmaster": Rosmaster,
     "kobuki": Kobuki,
+    "create2": Create2,
     "roboclaw": RoboClaw,
     "ev1": EV1,
 }

@@ -11,6 +11,7 @@ from operator import xor
 
 import pytest
 
+from edge_vla.bases.create2 import COUNT_M
 from edge_vla.bases.ev1 import _sealed
 
 
@@ -49,6 +50,12 @@ def roboclaw(left: int, right: int) -> bytes:
     return answer(24, struct.pack(">H", 121)) + answer(90, bytes(4)) + counts
 
 
+def create2(left: int, right: int) -> bytes:
+    body = bytes((19, 23, 7, 0, 9, 0, 10, 0, 11, 0, 12, 0, 14, 0, 22)) + struct.pack(">H", 15_800) + bytes((35, 2))
+    body += struct.pack(">BhBh", 43, left, 44, right)
+    return body + bytes((-sum(body) & 0xFF,))
+
+
 SAMPLES = {
     "waveshare": Sample(
         report=b'{"T":1001,"L":0.12,"R":-0.3,"ax":0,"ay":0,"az":8192,"gx":0,"gy":0,"gz":82,"mx":0,"my":0,"mz":0,"odl":12,"odr":-3,"v":1156}\r\n',
@@ -85,6 +92,14 @@ SAMPLES = {
         wheels_mps=(0.21323, -0.21323),
         battery_v=16.4,
         boot=kobuki(3, 60000, 0),
+    ),
+    "create2": Sample(  # a beat of 15 ms, and a sixteenth of the 35 ms that the host's clock is ahead
+        before=create2(32_760, -5),
+        report=create2(-32_766, -25),
+        again=create2(-32_756, -45),
+        wheels_mps=(10 * COUNT_M / 0.0171875, -20 * COUNT_M / 0.0171875),
+        battery_v=15.8,
+        boot=b"\r\nRoomba by iRobot!\r\n",
     ),
     "ev1": Sample(
         before=_sealed("A 1000 7 1 99 11800 0 0 100 -100"),

@@ -26,6 +26,7 @@ def told(profile: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[s
         ("ros_arduino", 2, "ok"),
         ("rosmaster", 4, "warn"),
         ("kobuki", 2, "warn"),
+        ("create2", 2, "warn"),
         ("roboclaw", 2, "ok"),
         ("ev1", 2, "ok"),
     ],

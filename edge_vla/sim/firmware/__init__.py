@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from edge_vla.bases import BASES, make_base
 from edge_vla.errors import ConfigError
 from edge_vla.guard.types import Hazard, Speeds
+from edge_vla.sim.firmware.create2 import Create2Firmware, Robot
 from edge_vla.sim.firmware.ev1 import EV1Firmware
 from edge_vla.sim.firmware.kobuki import KobukiFirmware
 from edge_vla.sim.firmware.roboclaw import RoboClawFirmware, Unit
@@ -47,6 +48,7 @@ FIRMWARES: dict[str, tuple[Callable[..., Controller], Callable[[Options], Option
     ),
     "rosmaster": (RosmasterFirmware, lambda o: {"car_type": {"x3": 1, "x3plus": 2}[o["car"]]}),
     "kobuki": (KobukiFirmware, lambda _: {}),
+    "create2": (Create2Firmware, lambda o: {"robot": Robot(o["track_m"])}),
     "roboclaw": (RoboClawFirmware, lambda o: {"unit": Unit(o["ticks_per_m"], o["address"], o["status_bytes"])}),
     "ev1": (
         EV1Firmware,
