@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edge_vla import places
 from edge_vla.calibration import fill
@@ -32,6 +32,7 @@ __all__ = [
 ROBOT_PROFILE = Path("launch/robot.toml")  # the operator's own robot
 SIMULATED_PORT = "sim"  # the simulator opens a pty of its own and hands its path to the guard
 SIMULATED_CAMERA = "simulator"
+SHORTEST_DEADMAN_MS = 200
 LINEAR_CEILING_MPS = 0.5
 ANGULAR_CEILING_RPS = 1.0
 WHEEL_CEILING_MPS = 1.3  # vendor maximum; above 2.0 the Waveshare firmware keeps the old speed and refreshes its timer
@@ -106,7 +107,15 @@ class LimitsProfile(_Section):
     dec_angular_rps2: float = Field(default=6.0, gt=0, le=10.0)
     blind_linear_mps: float = Field(default=0.15, gt=0, le=LINEAR_CEILING_MPS)  # with no source of clear distance
     ttl_ms: int = Field(default=150, ge=50, le=250)  # silence longer than this is a stop
+    deadman_ms: int = Field(default=0, ge=0, le=1000)  # nothing moves unless somebody holds a button, heard of within this; 0: none
     reaction_s: float = Field(default=0.2, ge=0.2, le=1.0)  # from a guard tick to the wheels obeying; 0.2: guard/limits.py
+
+    @field_validator("deadman_ms")
+    @classmethod
+    def _long_enough(cls, value: int) -> int:
+        if 0 < value < SHORTEST_DEADMAN_MS:
+            raise ValueError(f"want 0 for none, or at least {SHORTEST_DEADMAN_MS}: a watcher says every 100 ms that the button is held")
+        return value
 
     @model_validator(mode="after")
     def _ordered(self) -> LimitsProfile:

@@ -74,6 +74,7 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     cli.add_argument("--record", type=Path, default=Path("runs"), help="folder that gets a folder for this run")
     cli.add_argument("--allow-domain-mismatch", action="store_true", help="drive with an engine trained elsewhere, at your risk")
     cli.add_argument("--allow-unverified", action="store_true", help="drive with an engine that differs from its model, at your risk")
+    cli.add_argument("--reset", type=int, metavar="FAULT", help="let go the fault of this number, for which the robot stopped earlier")
     cli.add_argument("--json", action="store_true", help="one line of JSON on stdout however it ends, everything else on stderr")
     return cli.parse_args(argv)
 
@@ -108,6 +109,7 @@ def request_of(args: argparse.Namespace) -> Request:
         source,
         args.text or "",
         args.stop_at,
+        args.reset,
     )
 
 

@@ -20,7 +20,10 @@ from edge_vla.drive import Seeing, Steering, Tick, latched
 from edge_vla.errors import GuardError
 from edge_vla.goals import GOALS, Goal
 from edge_vla.guard.client import GuardProcess
+from edge_vla.guard.memory import latch_path
+from edge_vla.guard.private import runtime_folder
 from edge_vla.guard.settings import GuardSettings
+from edge_vla.latched import require_unlatched
 from edge_vla.live import SeeLoop, Seen, SteerLoop, favoured, swept
 from edge_vla.parts import ORACLE, make_camera, make_frame_rules, truth_of
 from edge_vla.pilot import time_over
@@ -53,6 +56,7 @@ class Request:
     source: Path | None = None  # of the profile; None: built in
     sentence: str = ""  # the operator's own, of a command
     stop_at_m: float | None = None  # as the operator said; the plan has a default
+    reset: int | None = None  # the fault that the operator has looked at and lets go
 
     def no_faster_than(self, engine: Engine) -> tuple[Request, str]:
         """The request within the speeds the engine was evaluated at, and what that changed, in words."""
@@ -111,6 +115,8 @@ class Session:
         self._stack.callback(camera.close)
         camera.read(FIRST_FRAME_S)
         guard = self._stack.enter_context(GuardProcess.start(self._guard_settings(port)))
+        if told := require_unlatched(guard, request.reset):
+            self._say(told)
         self.interrupt.deferred = True  # from here on a signal ends the loop, which stops the base
         recorder = self._stack.enter_context(self._recorder(engine))
         return self._drive(engine, camera, guard, recorder)
@@ -139,7 +145,8 @@ class Session:
         return GuardSettings(
             base=profile.base.kind, port=port, baud=profile.base.baud, limits=guard_limits(profile),
             base_options=profile.base.codec, use_gyro=profile.simulated,
-            log_path=str(self.request.folder / "guard.jsonl"),
+            log_path=str(self.request.folder / "guard.jsonl"), deadman_ms=profile.limits.deadman_ms,
+            memory_path=None if profile.simulated else str(latch_path(runtime_folder(), port)),
         )  # fmt: skip
 
     def _recorder(self, engine: Engine) -> Recorder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import termios
+from contextlib import suppress
 from types import TracebackType
 
 import serial
@@ -23,7 +24,6 @@ class Port:
         self._resync = resync
         self._torn = False  # half a frame has left
         self._stuck = False  # the last frame did not fit
-        self._poll = select.poll()
         self._serial = serial.Serial()
         self._serial.port = path
         self._serial.baudrate = baud
@@ -32,20 +32,30 @@ class Port:
         self._serial.exclusive = True
         self._serial.dtr = False  # set before opening: a toggled DTR or RTS reboots an ESP32
         self._serial.rts = False
-        try:
-            self._serial.open()
-            self._fd: int = self._serial.fileno()
-            self._poll.register(self._fd, select.POLLIN)
-            self._keep_lines_at_close()
-        except (OSError, termios.error) as err:  # SerialException is an OSError
-            self._serial.close()
-            raise BaseError(f"{path}: {err}") from err
+        self._open()
 
     def __enter__(self) -> Port:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    def _open(self) -> None:
+        try:
+            self._serial.open()
+            self._fd: int = self._serial.fileno()
+            self._poll = select.poll()
+            self._poll.register(self._fd, select.POLLIN)
+            self._keep_lines_at_close()
+        except (OSError, termios.error) as err:  # SerialException is an OSError
+            self._serial.close()
+            raise BaseError(f"{self.path}: {err}") from err
+
+    def reopen(self) -> None:
+        """The device that has this name now, from its first byte on. Raises BaseError while there is none."""
+        self.close()
+        self._open()
+        self._torn, self._stuck = True, False  # whatever the other end has heard so far, it is not the beginning of a frame
 
     def _keep_lines_at_close(self) -> None:
         """Without HUPCL the kernel leaves DTR as it is when the port closes."""
@@ -95,4 +105,5 @@ class Port:
             raise BaseError(f"{self.path}: {err}") from err
 
     def close(self) -> None:
-        self._serial.close()
+        with suppress(OSError, termios.error):  # of a device that is gone
+            self._serial.close()

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from contextlib import ExitStack
 from types import FrameType
 
 from edge_vla.bases import make_base
@@ -15,10 +16,14 @@ from edge_vla.bases.port import Port
 from edge_vla.errors import EdgeVLAError
 from edge_vla.guard.control import Event
 from edge_vla.guard.core import Guard
+from edge_vla.guard.deadman import DeadmanLine
 from edge_vla.guard.loop import Loop
+from edge_vla.guard.memory import LatchMemory
+from edge_vla.guard.private import runtime_folder
 from edge_vla.guard.settings import GuardSettings
-from edge_vla.guard.stopline import StopLine, runtime_folder
+from edge_vla.guard.stopline import StopLine
 from edge_vla.guard.system import EXIT_REFUSED, EventLog, WorkerWatch, claim_priority
+from edge_vla.guard.watch import DeadmanWatch
 
 
 def main() -> int:
@@ -35,17 +40,20 @@ def main() -> int:
 
 
 def _serve(settings: GuardSettings, link: socket.socket) -> int:
-    base = make_base(settings.base, settings.base_options)
+    base, memory = make_base(settings.base, settings.base_options), LatchMemory(settings.memory_path)
     guard = Guard(
         base, settings.limits, settings.session,
         tick_hz=settings.tick_hz, use_gyro=settings.use_gyro, low_battery_v=settings.low_battery_v,
+        deadman=DeadmanWatch(settings.deadman_ms) if settings.deadman_ms else None, machine=memory.machine,
     )  # fmt: skip
     worker = WorkerWatch(settings.worker_pid)
-    with (
-        link, EventLog(settings.log_path) as log, StopLine(runtime_folder()) as stops,
-        Port(settings.port, settings.baud, base.traits.resync) as port,
-    ):  # fmt: skip
-        loop = Loop(guard, base, port, link, worker, log, stops)
+    with ExitStack() as held:
+        held.enter_context(link)
+        held.callback(memory.close)
+        log, stops = held.enter_context(EventLog(settings.log_path)), held.enter_context(StopLine(runtime_folder()))
+        button = held.enter_context(DeadmanLine(runtime_folder())) if settings.deadman_ms else None
+        port = held.enter_context(Port(settings.port, settings.baud, base.traits.resync))
+        loop = Loop(guard, base, port, link, worker, log, stops, button, memory)
 
         def leave(_number: int, _frame: FrameType | None) -> None:
             loop.leave = True

@@ -23,11 +23,13 @@ class Event:
 class Control:
     """Where the guard stands. `onset` is True in the tick that entered a latch or began to leave."""
 
-    def __init__(self) -> None:
-        self.machine = Machine()
+    def __init__(self, machine: Machine | None = None) -> None:
+        """`machine`: where an earlier guard of this robot stood."""
+        self.machine = machine or Machine()
         self.counts = [0] * len(Count)
         self.leaving_ns: int | None = None
         self.onset = False
+        self.own_end = False  # the latch is the worker's own way to end a run, not something that went wrong
         self._events: list[Event] = []
         self._noted_ns: dict[Count, int] = {}
         self._logged = GuardState.BOOT
@@ -70,6 +72,7 @@ class Control:
 
     def _enter(self, now_ns: int, machine: Machine, why: str) -> None:
         if machine.fault_id != self.machine.fault_id:
+            self.own_end = False
             self.counts[Count.FAULTS] += 1
             self.onset = True
             self.note(now_ns, "fault", f"{machine.fault_id} {machine.fault.name}: {why}")

@@ -13,9 +13,9 @@ from edge_vla.guard.limits import Limits, clamp_curvature, deadband, speed_bound
 from edge_vla.guard.link import MAX_POSES, Count, Status, pack_counts
 from edge_vla.guard.odometry import Odometry
 from edge_vla.guard.ramp import limit_acceleration, limit_jerk
-from edge_vla.guard.state import FaultCode, GuardState, StopCause
+from edge_vla.guard.state import FaultCode, GuardState, Machine, StopCause
 from edge_vla.guard.types import STILL, Base, Twist
-from edge_vla.guard.watch import FeedbackWatch, HazardWatch, LoopWatch, PortHealth, Worker
+from edge_vla.guard.watch import DeadmanWatch, FeedbackWatch, HazardWatch, LoopWatch, PortHealth, Watches, Worker
 from edge_vla.guard.wheels import saturate
 from edge_vla.guard.writer import Writer
 
@@ -40,11 +40,13 @@ class GuardOutput:
 class Guard:
     """Owns the state, the limits and the odometry of one base."""
 
-    def __init__(
-        self, base: Base, limits: Limits, session: int, *, tick_hz: int = 50, use_gyro: bool = False, low_battery_v: float | None = None
-    ) -> None:
+    def __init__(  # noqa: PLR0913 - each is one setting
+        self, base: Base, limits: Limits, session: int, *, tick_hz: int = 50, use_gyro: bool = False, low_battery_v: float | None = None,
+        deadman: DeadmanWatch | None = None, machine: Machine | None = None,
+    ) -> None:  # fmt: skip
+        """`machine`: where an earlier guard of this robot stood. Raises nothing: settings are checked before."""
         self.odometry = Odometry(base.traits, use_gyro=use_gyro)
-        self.control = Control()
+        self.control = Control(machine)
         self.base = base
         self._limits = limits
         self._session = session
@@ -52,7 +54,8 @@ class Guard:
         self._feedback = FeedbackWatch(base.traits, low_battery_v)
         self._hazards = HazardWatch()
         self._loop = LoopWatch(tick_hz)
-        self._intake = Intake(session, base, limits, self.control, self._feedback, self._hazards)
+        self._deadman = deadman
+        self._intake = Intake(session, base, limits, self.control, Watches(self._feedback, self._hazards, deadman))
         self._writer = Writer(base, self._max_wheel_mps)
         self._ramp_end_ns: int | None = None
         self._rate = STILL  # how fast what is applied changes, per second
@@ -61,10 +64,11 @@ class Guard:
     def tick(  # noqa: PLR0913 - all that a tick may hear of
         self, now_ns: int, packets: list[bytes], received: bytes,
         worker: Worker = Worker.RUNNING, port: PortHealth = PortHealth.OK, *, leave: bool = False, stop: bool = False,
+        button: bool | None = None,
     ) -> GuardOutput:  # fmt: skip
         """One tick. `packets` are the worker's datagrams since the last one, oldest first; `leave` asks the guard to stop and end.
 
-        `stop`: somebody besides the worker has asked for one.
+        `stop`: somebody besides the worker has asked for one. `button`: the newest word about the deadman's, None for none.
         """
         self.control.begin_tick()
         if stop:
@@ -72,6 +76,7 @@ class Guard:
         self._loop.tick(now_ns, port)
         self._hear_base(now_ns, received)
         self._judge_worker(now_ns, worker, leave=leave)
+        self._judge_operator(now_ns, button)
         self._judge_base(now_ns, port)
         for packet in packets:
             self._intake.hear(now_ns, packet)
@@ -106,8 +111,19 @@ class Guard:
             self.control.latch(now_ns, FaultCode.WORKER_DEAD, "the worker is gone")
         elif leave:
             self.control.latch(now_ns, FaultCode.TERMINATED, "the guard was asked to end")
+            self.control.own_end = self.control.machine.fault is FaultCode.TERMINATED
         if leave or worker is Worker.DEAD:
             self.control.leave(now_ns)
+
+    def _judge_operator(self, now_ns: int, button: bool | None) -> None:  # noqa: FBT001 - the word itself
+        """Nobody holds the button: a controlled stop, and nothing drives on until somebody does."""
+        if self._deadman is not None:
+            self._deadman.hear(now_ns, button)
+        if self._let_go(now_ns):
+            self.control.soft_stop(now_ns, StopCause.DEADMAN)
+
+    def _let_go(self, now_ns: int) -> bool:
+        return self._deadman is not None and self._deadman.released(now_ns)
 
     def _judge_base(self, now_ns: int, port: PortHealth) -> None:
         """Faults are levels: each keeps its latch from being reset for as long as it lasts."""
@@ -131,7 +147,7 @@ class Guard:
         low, current = self._feedback.battery_low(now_ns), self._hazards.over_current(now_ns)
         self._stop_for(now_ns, StopCause.BATTERY, FaultCode.LOW_BATTERY, wrong=low)
         self._stop_for(now_ns, StopCause.OVER_CURRENT, FaultCode.OVER_CURRENT, wrong=current)
-        clear = not low and not current and self._intake.lifetimes.fresh(now_ns)
+        clear = not (low or current or self._let_go(now_ns)) and self._intake.lifetimes.fresh(now_ns)
         self.control.machine = self.control.machine.settle(now_ns, clear=clear, still=self._feedback.still(now_ns))
 
     def _judge_hazards(self, now_ns: int) -> None:
@@ -168,7 +184,7 @@ class Guard:
         lifetimes = self._intake.lifetimes
         if not self.control.armed:
             lifetimes.drop()
-        if lifetimes.command is None or self.control.state is GuardState.SOFT_STOP:
+        if lifetimes.command is None or self.control.state is GuardState.SOFT_STOP or self._let_go(now_ns):
             return STILL
         was_held = lifetimes.held
         expiry = lifetimes.expiry(now_ns, self._writer.applied, self.odometry)

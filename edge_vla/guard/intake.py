@@ -11,7 +11,7 @@ from edge_vla.guard.limits import Limits, check_finite, check_range, clamp_curva
 from edge_vla.guard.link import Command, Count, Gate, Kind, Refused
 from edge_vla.guard.state import ARMED, FaultCode, GuardState, Refusal, StopCause
 from edge_vla.guard.types import STILL, Base
-from edge_vla.guard.watch import FeedbackWatch, HazardWatch
+from edge_vla.guard.watch import Watches
 from edge_vla.guard.wheels import saturate
 
 INVALID = frozenset({Count.REJECT_NOT_FINITE, Count.REJECT_RANGE, Count.REJECT_BASE})  # a broken parser, not a late datagram
@@ -23,7 +23,7 @@ class Intake:
     """Admits commands into the lifetimes and orders into the state machine, or counts why not."""
 
     def __init__(
-        self, session: int, base: Base, limits: Limits, control: Control, feedback: FeedbackWatch, hazards: HazardWatch
+        self, session: int, base: Base, limits: Limits, control: Control, watches: Watches
     ) -> None:  # fmt: skip
         self.lifetimes = Lifetimes(limits)
         self.gate = Gate(session)
@@ -32,10 +32,10 @@ class Intake:
         self._base = base
         self._limits = limits
         self._control = control
-        self._feedback = feedback
-        self._hazards = hazards
+        self._feedback, self._hazards, self._deadman = watches.feedback, watches.hazards, watches.deadman
         self._wish_ends_ns = 0  # until when somebody wants to move, obeyed or not: arming waits for it
         self._invalid_ns: list[int] = []
+        self._own_stop = False  # the latch was made by the worker's own STOP
 
     def hear(self, now_ns: int, packet: bytes) -> None:
         """Take one datagram. A value no parser should produce also stops the robot, and the third such latches."""
@@ -79,11 +79,14 @@ class Intake:
     def _take_order(self, now_ns: int, order: Command) -> None:
         match order.kind:
             case Kind.STOP:
+                latches = self._control.machine.fault_id
                 self._control.latch(now_ns, FaultCode.OPERATOR_STOP, "the worker said STOP")
+                self._own_stop = self._own_stop or self._control.machine.fault_id != latches
             case Kind.FAULT:
                 self._control.latch(now_ns, FaultCode.WORKER_FAULT, "the worker reported a fault of its own")
             case Kind.BYE:
                 self._control.leave(now_ns)
+                self._control.own_end = self._own_stop and self._control.machine.fault is FaultCode.OPERATOR_STOP
             case Kind.DISARM:
                 self.lifetimes.drop()
                 self._control.machine = self._control.machine.disarm()
@@ -111,6 +114,8 @@ class Intake:
             return Refusal.LOW_BATTERY
         if self._hazards.forbids_arming:
             return Refusal.HAZARD
+        if self._deadman is not None and self._deadman.released(now_ns):
+            return Refusal.DEADMAN
         return Refusal.VELOCITY_REQUESTED if now_ns <= self._wish_ends_ns else Refusal.NONE
 
     def _reset(self, now_ns: int, fault_id: int) -> None:
@@ -120,6 +125,7 @@ class Intake:
         self._answer(now_ns, "reset", Refusal.WRONG_STATE if leaving else machine.refuse_reset(now_ns, fault_id, still=still))
         if self.refusal is Refusal.NONE:
             self._control.machine = machine.reset(now_ns, fault_id, still=still)
+            self._own_stop = False
             self.was_reset = True
 
     def _answer(self, now_ns: int, order: str, refusal: Refusal) -> None:

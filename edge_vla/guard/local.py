@@ -43,10 +43,13 @@ class LocalGuard(GuardClient):
         self.guard = guard
         self.device = device
 
-    def tick(self, now_ns: int, worker: Worker = Worker.RUNNING, port: PortHealth = PortHealth.OK, *, leave: bool = False) -> GuardOutput:
+    def tick(
+        self, now_ns: int, worker: Worker = Worker.RUNNING, port: PortHealth = PortHealth.OK, *, leave: bool = False,
+        stop: bool = False, button: bool | None = None,
+    ) -> GuardOutput:  # fmt: skip
         """One guard tick against the device; its status waits for `poll`."""
         packets, self._mailbox.to_guard = self._mailbox.to_guard, []
-        output = self.guard.tick(now_ns, packets, self.device.read(now_ns), worker, port, leave=leave)
+        output = self.guard.tick(now_ns, packets, self.device.read(now_ns), worker, port, leave=leave, stop=stop, button=button)
         for frame in output.writes:
             self.device.feed(frame, now_ns)
             self.guard.base.sent(frame, now_ns)

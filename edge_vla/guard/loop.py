@@ -12,11 +12,14 @@ from edge_vla.bases.port import Port
 from edge_vla.errors import BaseError
 from edge_vla.guard.control import Event
 from edge_vla.guard.core import Guard, GuardOutput
+from edge_vla.guard.deadman import DeadmanLine
+from edge_vla.guard.memory import LatchMemory
 from edge_vla.guard.stopline import StopLine
 from edge_vla.guard.system import EXIT_STILL, EXIT_UNCONFIRMED, EventLog, WorkerWatch, drain
 from edge_vla.guard.types import STILL, Base
 from edge_vla.guard.watch import PortHealth, Worker
 
+FIRST_WAIT_NS, LONGEST_WAIT_NS = 250_000_000, 2_000_000_000
 MAX_TIMED = 1_000_000  # ticks, 8 MB: five and a half hours at 50 Hz
 
 
@@ -29,11 +32,30 @@ def describe_times(took_ns: array[int]) -> str:
     return f"n {len(ordered)}, p50 {p50:.3f} ms, p99 {p99:.3f} ms, longest {ordered[-1] * 1e-6:.3f} ms"
 
 
+class Backoff:
+    """When to try again what has failed: a quarter of a second after the first time, twice as long after each, two seconds at most."""
+
+    def __init__(self) -> None:
+        self._wait_ns = FIRST_WAIT_NS
+        self._due_ns: int | None = None
+
+    def due(self, now_ns: int) -> bool:
+        """Whether to try now; the next time is then later."""
+        if self._due_ns is None:
+            self._due_ns = now_ns + self._wait_ns
+        if now_ns < self._due_ns:
+            return False
+        self._wait_ns = min(2 * self._wait_ns, LONGEST_WAIT_NS)
+        self._due_ns = now_ns + self._wait_ns
+        return True
+
+
 class Loop:
     """Runs one guard until it has finished. `leave` may be set from a signal handler."""
 
     def __init__(  # noqa: PLR0913 - each is one thing the loop serves
-        self, guard: Guard, base: Base, port: Port, link: socket.socket, worker: WorkerWatch, log: EventLog, stops: StopLine
+        self, guard: Guard, base: Base, port: Port, link: socket.socket, worker: WorkerWatch, log: EventLog, stops: StopLine,
+        button: DeadmanLine | None = None, memory: LatchMemory | None = None,
     ) -> None:  # fmt: skip
         self.leave = False
         self._guard = guard
@@ -43,6 +65,9 @@ class Loop:
         self._worker = worker
         self._log = log
         self._stops = stops
+        self._button = button
+        self._memory = memory or LatchMemory(None)
+        self._replug = Backoff()
         self._health = PortHealth.OK
         self._link_gone = False
         self._took_ns = array("q")
@@ -75,16 +100,17 @@ class Loop:
             packets, self._link_gone = drain(self._link)
         received = self._read()
         worker = Worker.DEAD if self._link_gone else self._worker.look()
-        stop = self._stops.said()
-        output = self._guard.tick(time.monotonic_ns(), packets, received, worker, self._health, leave=self.leave, stop=stop)
+        stop, button = self._stops.said(), self._button.said() if self._button is not None else None
+        output = self._guard.tick(time.monotonic_ns(), packets, received, worker, self._health, leave=self.leave, stop=stop, button=button)
         self._write(output)
         self._tell(output.status)
+        self._memory.keep(self._guard.control.machine, forget=self._guard.control.own_end)
         for event in output.events:
             self._log.write(event)
         return output
 
     def _read(self) -> bytes:
-        if self._health is PortHealth.LOST:
+        if self._health is PortHealth.LOST and not self._plugged_in():
             return b""
         try:
             self._health = PortHealth.BUSY if self._port.busy() else PortHealth.OK
@@ -92,6 +118,18 @@ class Loop:
         except BaseError as err:
             self._lose(err)
             return b""
+
+    def _plugged_in(self) -> bool:
+        """Whether the base is there again. It may be another one, or have lost its settings: the latch says so until it is reset."""
+        if not self._replug.due(time.monotonic_ns()):
+            return False
+        try:
+            self._port.reopen()
+        except BaseError:
+            return False
+        self._replug = Backoff()
+        self._log.write(Event(time.monotonic_ns(), "port", f"{self._port.path} is there again"))
+        return True
 
     def _write(self, output: GuardOutput) -> None:
         try:

@@ -35,6 +35,8 @@ class GuardSettings:
     use_gyro: bool = False
     low_battery_v: float | None = None
     log_path: str | None = None
+    memory_path: str | None = None  # where latches outlive this guard; none: they do not
+    deadman_ms: int = 0  # without a word that the button is held for so long, nothing moves; 0: no deadman
     session: int = field(default_factory=new_session)
     worker_pid: int = field(default_factory=os.getpid)
 
@@ -46,6 +48,8 @@ class GuardSettings:
         for name in ("base", "port"):
             if not isinstance(getattr(self, name), str) or not getattr(self, name):
                 raise ConfigError(f"{name}={getattr(self, name)!r}: want a text")
+        if self.deadman_ms not in (0, *range(200, 1001)):
+            raise ConfigError(f"deadman_ms={self.deadman_ms!r}: want 200..1000, or 0 for none")
         if self.low_battery_v is not None and not (math.isfinite(self.low_battery_v) and self.low_battery_v > 0):
             raise ConfigError(f"low_battery_v={self.low_battery_v!r}: want a finite number > 0, or none")
 

@@ -63,6 +63,7 @@ class StopCause(IntEnum):
     INVALID = 3
     BATTERY = 4
     OVER_CURRENT = 5
+    DEADMAN = 6
 
 
 class Refusal(IntEnum):
@@ -77,6 +78,7 @@ class Refusal(IntEnum):
     TRIGGER_RECENT = 6
     LOW_BATTERY = 7
     HAZARD = 8
+    DEADMAN = 9
 
 
 @dataclass(frozen=True, slots=True)

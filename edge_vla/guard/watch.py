@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 
 from edge_vla.guard.ramp import STILL_MPS
@@ -21,6 +22,7 @@ OVER_CURRENT_NS = 500_000_000
 CONTACT = Hazard.BUMPER | Hazard.CLIFF  # out of which only going back leads
 HELD_FAULTS = {Hazard.WHEEL_DROP: FaultCode.WHEEL_DROP}  # as long as it lasts nothing can be reset
 MET_FAULTS = {Hazard.BUMPER: FaultCode.BUMPER, Hazard.CLIFF: FaultCode.CLIFF, Hazard.TRIPPED: FaultCode.BASE_TRIPPED}  # when it begins
+DEADMAN_MS = 400  # longer without a word and the button counts as let go
 STILL_REPORTS = 2  # a single report may have been on its way before the zero
 
 
@@ -164,6 +166,32 @@ class HazardWatch:
     @property
     def forbids_arming(self) -> bool:
         return bool(self.active & ~CONTACT)
+
+
+class DeadmanWatch:
+    """Whether the button is held, by the words that come in. Pure: the silence it is over after is its own."""
+
+    def __init__(self, patience_ms: int = DEADMAN_MS) -> None:
+        self._patience_ns = patience_ms * 1_000_000
+        self._held_ns: int | None = None
+
+    def hear(self, now_ns: int, word: bool | None) -> None:  # noqa: FBT001 - the word itself
+        """Take the newest word, None where none has come."""
+        if word is not None:
+            self._held_ns = now_ns if word else None
+
+    def released(self, now_ns: int) -> bool:
+        """Let go, or not heard of for too long, or never pressed."""
+        return self._held_ns is None or not 0 <= now_ns - self._held_ns <= self._patience_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Watches:
+    """What arming is refused for: the base's reports, what it has met, and the operator's button where there has to be one."""
+
+    feedback: FeedbackWatch
+    hazards: HazardWatch
+    deadman: DeadmanWatch | None = None
 
 
 class LoopWatch:

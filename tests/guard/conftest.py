@@ -21,9 +21,9 @@ from edge_vla.guard.core import Guard, GuardOutput
 from edge_vla.guard.limits import Limits
 from edge_vla.guard.link import Command, Status
 from edge_vla.guard.local import LocalGuard
-from edge_vla.guard.state import GuardState
+from edge_vla.guard.state import GuardState, Machine
 from edge_vla.guard.types import STILL, Base, Twist
-from edge_vla.guard.watch import PortHealth, Worker
+from edge_vla.guard.watch import DeadmanWatch, PortHealth, Worker
 from edge_vla.sim.firmware import make_firmware
 from edge_vla.sim.firmware.wheels import FirstOrderWheels
 
@@ -62,18 +62,21 @@ class Bench:
     def __init__(
         self, limits: Limits | None = None, wheels: FirstOrderWheels | None = None, low_battery_v: float | None = None,
         base: Base | None = None, kind: str = "waveshare", options: Mapping[str, object] | None = None,
+        deadman: DeadmanWatch | None = None, machine: Machine | None = None,
     ) -> None:  # fmt: skip
         self.now_ns = 1_000_000 * MS
         self.limits = limits or Limits()
         self.base = base or make_base(kind, options)
         self.wheels = wheels or FirstOrderWheels(gains=[1.0] * len(self.base.traits.drive.wheels(STILL)))
         self.firmware = make_firmware(kind, options or {}, self.wheels)
-        self.guard = Guard(self.base, self.limits, SESSION, low_battery_v=low_battery_v)
+        self.guard = Guard(self.base, self.limits, SESSION, low_battery_v=low_battery_v, deadman=deadman, machine=machine)
         self.line = Line(self)
         self.local = LocalGuard(self.guard, self.line, SESSION, lambda: self.now_ns)
         self.worker = Worker.RUNNING
         self.port = PortHealth.OK
         self.leave = False
+        self.stop = False  # somebody writes to the STOP line, tick by tick
+        self.button: bool | None = None  # what is said of the deadman's, tick by tick
         self.seq = 1_000_000  # of pushed datagrams, ahead of the client's own
         self.frames: list[tuple[int, Twist]] = []
         self.bytes_out: list[tuple[int, bytes]] = []
@@ -94,7 +97,7 @@ class Bench:
         return self.status
 
     def tick(self) -> GuardOutput:
-        self.outputs.append(self.local.tick(self.now_ns, self.worker, self.port, leave=self.leave))
+        self.outputs.append(self.local.tick(self.now_ns, self.worker, self.port, leave=self.leave, stop=self.stop, button=self.button))
         return self.outputs[-1]
 
     @property
@@ -154,10 +157,29 @@ class Rig:
         self.folder = folder
         self._log = folder / "wheels.jsonl"
         self._checkout = checkout
-        self.firmware = self._python("-m", "edge_vla.sim.firmware", "--log", str(self._log))
-        self.path = self.line_of(self.firmware)
+        self.path = str(folder / "base")  # as /dev/serial/by-id names a device, wherever it is plugged in
+        self.firmware = self._plug()
         self.worker: subprocess.Popen[str] | None = None
         self.guard_pid = 0
+
+    def _plug(self) -> subprocess.Popen[str]:
+        firmware = self._python("-m", "edge_vla.sim.firmware", "--log", str(self._log))
+        tty = self.line_of(firmware)
+        Path(self.path).unlink(missing_ok=True)
+        Path(self.path).symlink_to(tty)
+        return firmware
+
+    def unplug(self) -> int:
+        """Pull the base's plug; the moment just before it."""
+        onset_ns = time.monotonic_ns()
+        self._end(self.firmware)
+        return onset_ns
+
+    def replug(self) -> int:
+        """Another tty behind the same name, its wheels at rest; the moment before."""
+        at_ns = time.monotonic_ns()
+        self.firmware = self._plug()
+        return at_ns
 
     @staticmethod
     def now_ns() -> int:
@@ -189,7 +211,8 @@ class Rig:
 
     def drive(self) -> subprocess.Popen[str]:
         """Start a worker and wait until the robot drives 0.3 m/s."""
-        self.worker = self._python("tests/guard/worker_script.py", self.path, str(self.folder / "guard.jsonl"))
+        words = ("tests/guard/worker_script.py", self.path, str(self.folder / "guard.jsonl"), str(self.folder / "private" / "base.latch"))
+        self.worker = self._python(*words)
         word, pid = self.line_of(self.worker).split()
         assert word == "moving"
         self.guard_pid = int(pid)
@@ -203,6 +226,13 @@ class Rig:
         self.worker.stdin.write(word + "\n")
         self.worker.stdin.flush()
         return told_ns
+
+    def status(self) -> dict:
+        """What the worker knows of the guard."""
+        self.tell("status")
+        assert self.worker is not None
+        status: dict = json.loads(self.line_of(self.worker))
+        return status
 
     def wheels(self) -> list[dict]:
         lines = self._log.read_text().splitlines()
@@ -234,14 +264,17 @@ class Rig:
 
     def close(self) -> None:
         for process in (self.worker, self.firmware):
-            if process is None:
-                continue
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    with suppress(BrokenPipeError):
-                        pipe.close()
+            if process is not None:
+                self._end(process)
+
+    @staticmethod
+    def _end(process: subprocess.Popen[str]) -> None:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()
 
 
 @pytest.fixture

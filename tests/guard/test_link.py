@@ -102,10 +102,10 @@ def test_the_codes_on_the_wire_do_not_move() -> None:
             "BASE_REBOOT", "TICK_OVERRUN", "SOFT_STOPS", "INVALID_COMMANDS", "SELF_CHECK", "TERMINATED", "WORKER_FAULT",
             "BUMPER", "CLIFF", "WHEEL_DROP", "OVER_CURRENT", "BASE_TRIPPED", "FEEDBACK_FROZEN", "LOW_BATTERY",
         ],
-        "StopCause": ["NONE", "TTL", "EVIDENCE", "INVALID", "BATTERY", "OVER_CURRENT"],
+        "StopCause": ["NONE", "TTL", "EVIDENCE", "INVALID", "BATTERY", "OVER_CURRENT", "DEADMAN"],
         "Refusal": [
             "NONE", "WRONG_STATE", "NOT_STILL", "NO_FEEDBACK", "VELOCITY_REQUESTED", "WRONG_FAULT_ID", "TRIGGER_RECENT", "LOW_BATTERY",
-            "HAZARD",
+            "HAZARD", "DEADMAN",
         ],
         "Kind": ["COMMAND", "ARM", "DISARM", "STOP", "RESET", "BYE", "FAULT"],
     }  # fmt: skip
@@ -161,7 +161,7 @@ def test_a_stop_is_admitted_whatever_its_seq_and_renews_none() -> None:
     assert gate.last_seq == 50
 
 
-@pytest.mark.parametrize(("offset", "value"), [(6, 7), (7, 99), (8, 6), (9, 9), (11, 32), (12, 17)])
+@pytest.mark.parametrize(("offset", "value"), [(6, 7), (7, 99), (8, 7), (9, 10), (11, 32), (12, 17)])
 def test_a_status_with_an_unknown_code_or_too_many_poses(offset: int, value: int) -> None:
     body = bytearray(Status(1, 2, GuardState.BOOT).pack()[:-4])
     body[offset] = value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import sys
 import time
@@ -16,11 +17,17 @@ from edge_vla.guard.types import Twist
 
 MS = 1_000_000
 GO = Twist(0.3)
+MODES = ("drive", "stale", "renew", "silent", "leave")
+
+
+words: list[str] = []  # heard and not yet obeyed; Python's own buffer would hide them from select
 
 
 def heard() -> str:
     """The next word from the test, or nothing."""
-    return sys.stdin.readline().strip() if select.select([sys.stdin], [], [], 0)[0] else ""
+    if select.select([0], [], [], 0)[0]:
+        words.extend(os.read(0, 4096).decode().split())
+    return words.pop(0) if words else ""
 
 
 def say(*words: object) -> None:
@@ -31,7 +38,7 @@ def drive(guard: GuardProcess) -> None:
     mode, moving, evidence = "drive", False, None
     while mode != "leave":
         word = heard()
-        mode = word if word and word != "status" else mode
+        mode = word if word in MODES else mode
         status = guard.poll()
         assert status is not None
         now_ns = time.monotonic_ns()
@@ -41,8 +48,12 @@ def drive(guard: GuardProcess) -> None:
             evidence = replace(evidence, deadline_ns=now_ns + 460 * MS)
         if mode != "silent":
             guard.send(GO, evidence)
+        if word == "reset":
+            guard.reset(status.fault_id)
+        if word == "arm":
+            guard.arm()
         if word == "status":
-            told = {"state": status.state.name, "fault": status.fault.name, "cause": status.cause.name}
+            told = {"state": status.state.name, "fault": status.fault.name, "cause": status.cause.name, "refusal": status.refusal.name}
             say(json.dumps(told | {"applied": asdict(status.applied), "tally": status.tally}))
         if not moving and status.applied == GO and status.measured is not None and status.measured.linear_x > 0.29:
             moving = True
@@ -52,7 +63,7 @@ def drive(guard: GuardProcess) -> None:
 
 def main() -> int:
     try:
-        with GuardProcess.start(GuardSettings("waveshare", sys.argv[1], log_path=sys.argv[2])) as guard:
+        with GuardProcess.start(GuardSettings("waveshare", sys.argv[1], log_path=sys.argv[2], memory_path=sys.argv[3])) as guard:
             while (status := guard.poll()) is None or status.state is not GuardState.DISARMED:
                 time.sleep(0.01)
             guard.arm()
