@@ -15,11 +15,13 @@ from edge_vla.guard.odometry import PoseHistory
 from edge_vla.guard.state import ARMED, LATCHED, GuardState
 from edge_vla.obstacles import clear_ahead
 from edge_vla.pilot import see, step, understand
+from edge_vla.sightings import refuse_numbers
 from edge_vla.types import STILL, Engine, Frame, Look, Pose, Reply, RobotAction, acting
 
 CLEAR_M = 3.0  # free distances say no more than this about what the robot's lane meets
 ARM_PERIOD_NS = 200_000_000  # between two requests to arm
 LATENCIES = 256  # looks remembered for the engine's p99
+NONSENSE = 3  # replies of that kind, and the run is over
 HAND_OVER_NS = 90_000_000  # from a reply to wheels that obey it, and half of what passes before the next frame is exposed
 
 
@@ -31,7 +33,9 @@ class Seeing:
         if acting(engine):
             engine.forget()
         self._pose_at = pose_at
+        self.broken = ""  # why the engine is no longer believed: several replies running had numbers that are none
         self._latencies_ns: deque[int] = deque(maxlen=LATENCIES)
+        self._nonsense = 0
 
     @property
     def p99_ns(self) -> int:
@@ -50,6 +54,10 @@ class Seeing:
     def understand(self, reply: Reply, frame: Frame, ready_ns: int) -> Look:
         """The reply as a look. Raises GuardError when no odometry reaches back to the frame."""
         self._latencies_ns.append(ready_ns - frame.t_capture_ns + HAND_OVER_NS)
+        why = refuse_numbers(reply)
+        self._nonsense = self._nonsense + 1 if why else 0
+        if self._nonsense >= NONSENSE:
+            self.broken = f"{self._nonsense} replies running: {why}"
         pose = self._pose_at(frame.t_capture_ns if self.plan.compensate else ready_ns)
         return understand(reply, frame, pose, self.plan, (ready_ns, self.p99_ns))
 

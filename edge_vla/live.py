@@ -17,6 +17,7 @@ from edge_vla.types import Camera, Frame, Look, Reply
 
 READ_S = 0.25  # patience with the camera before it is counted as silent
 BLIND_NS = 2_000_000_000  # no usable frame for this long is a fault
+MISSHAPEN_NS = 1_000_000_000  # and of frames that are none of this camera's, which no waiting mends
 HANG_NS = 6_000_000_000  # no reply for this long is a fault; the evidence deadline has stopped the robot long before
 STEER_PRIORITY = 5  # real-time, below the guard's 10
 SWEEP_TICKS = 30  # between two searches for garbage
@@ -41,6 +42,7 @@ class SeeLoop:
     seeing: Seeing
     judge: Callable[[Frame, int, float], str | None]  # the frame rules of the camera
     driven: Callable[[], float]  # how far the wheels have turned so far: tells a frozen camera from a still robot
+    clock: Callable[[], int] = time.monotonic_ns
     counts: dict[str, int] = field(default_factory=dict)
     fault: str = ""
     asking_since_ns: int | None = None
@@ -48,8 +50,11 @@ class SeeLoop:
     _mailbox: threading.Lock = field(default_factory=threading.Lock)  # around `_seen` and `counts`
     _stop: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
-    _good_ns: int = field(default_factory=time.monotonic_ns)
+    _good_ns: int = field(init=False)
     _why: str = "no frame yet"
+
+    def __post_init__(self) -> None:
+        self._good_ns = self.clock()
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, name="see", daemon=True)  # a hung engine must not hang the exit
@@ -73,12 +78,12 @@ class SeeLoop:
 
     def trouble(self, now_ns: int) -> str:
         """Why the run must end as a fault, "" while it need not."""
-        if self.fault:
-            return self.fault
+        if self.fault or self.seeing.broken:
+            return self.fault or f"engine: {self.seeing.broken}"
         since = self.asking_since_ns
         if since is not None and now_ns - since > HANG_NS:
             return f"the engine has not answered for {(now_ns - since) * 1e-9:.1f} s"
-        if since is None and now_ns - self._good_ns > BLIND_NS:
+        if since is None and now_ns - self._good_ns > (MISSHAPEN_NS if self._why == "shape" else BLIND_NS):
             return f"no usable frame for {(now_ns - self._good_ns) * 1e-9:.1f} s: {self._why}"
         return ""
 
@@ -95,31 +100,36 @@ class SeeLoop:
 
     def _look_on(self) -> None:
         while not self._stop.is_set():
-            asked_s = time.monotonic()
-            try:
-                frame = self.camera.read(READ_S)
-            except CameraError as err:
-                self._reject("camera_silent", str(err))
-                self._stop.wait(max(0.0, READ_S - (time.monotonic() - asked_s)))  # one that is gone says so at once, every time
-                continue
-            reason = self.judge(frame, time.monotonic_ns(), self.driven())
-            if reason:
-                self._reject(f"frame_{reason}", reason)
-                continue
-            self._good_ns = time.monotonic_ns()
+            asked_ns = self.clock()
+            if not self.look_once():
+                self._stop.wait(max(0.0, READ_S - (self.clock() - asked_ns) * 1e-9))  # one that is gone says so at once, every time
+
+    def look_once(self) -> bool:
+        """One frame, and the engine's answer to it if it may be used; False when the camera had none."""
+        try:
+            frame = self.camera.read(READ_S)
+        except CameraError as err:
+            self._reject("camera_silent", str(err))
+            return False
+        reason = self.judge(frame, self.clock(), self.driven())
+        if reason:
+            self._reject(f"frame_{reason}", reason)
+        else:
+            self._good_ns = self.clock()
             self._ask(frame)
+        return True
 
     def _ask(self, frame: Frame) -> None:
-        asked = self.asking_since_ns = time.monotonic_ns()
+        asked = self.asking_since_ns = self.clock()
         try:
             reply = self.seeing.ask(frame)
         finally:
             self.asking_since_ns = None
-            self._good_ns = time.monotonic_ns()
+            self._good_ns = self.clock()
         with self._mailbox:
             if self._seen is not None:
                 self._count("answer_overwritten")
-            self._seen = Seen(frame, reply, asked, time.monotonic_ns())
+            self._seen = Seen(frame, reply, asked, self.clock())
 
     def _reject(self, name: str, why: str) -> None:
         with self._mailbox:
@@ -166,13 +176,13 @@ def swept() -> Iterator[None]:
 class SteerLoop:
     """The fast loop: absolute deadlines, one mailbox look-up and one steering tick each."""
 
-    def __init__(self, see: SeeLoop, steering: Steering, hz: int) -> None:
-        self.see, self.steering = see, steering
+    def __init__(self, see: SeeLoop, steering: Steering, hz: int, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        self.see, self.steering, self.clock = see, steering, clock
         self.period_ns = 1_000_000_000 // hz
         self.look: Look | None = None
         self.frame: Frame | None = None  # that the look is of
         self.parse_ns = 0  # of the newest answer
-        self._due_ns = time.monotonic_ns()
+        self._due_ns = clock()
         self._waits = 0
 
     def wait(self) -> int:
@@ -180,20 +190,20 @@ class SteerLoop:
         self._waits += 1
         if self._waits % SWEEP_TICKS == 0:
             gc.collect()
-        while (ahead := self._due_ns - time.monotonic_ns()) > 0:
+        while (ahead := self._due_ns - self.clock()) > 0:
             time.sleep(ahead * 1e-9)
-        late_ns = time.monotonic_ns() - self._due_ns
+        late_ns = self.clock() - self._due_ns
         missed = late_ns // self.period_ns
         self._due_ns += self.period_ns * (1 + missed)
         return late_ns
 
     def tick(self, late_ns: int) -> tuple[Tick, Seen | None, int]:
         """One tick: (what was done, the answer it took in, what the tick took to compute, ns)."""
-        start = time.monotonic_ns()
+        start = self.clock()
         seen = self.see.take() if self.steering.guard.poses.newest is not None else None
         if seen is not None:
             self.frame = seen.frame
             self.look = self.see.seeing.understand(seen.reply, seen.frame, seen.ready_ns)
-            self.parse_ns = time.monotonic_ns() - start
+            self.parse_ns = self.clock() - start
         tick = self.steering.tick(start, self.look, late_ns)
-        return tick, seen, time.monotonic_ns() - start
+        return tick, seen, self.clock() - start

@@ -15,7 +15,7 @@ def interpret(reply: Reply, frame: Frame, ready: tuple[int, int], pose: Pose, ca
 
     Without a `target` the reply is words, not boxes. A refused reply is a look without a sighting that says why.
     """
-    rejected = _refuse_numbers(reply)
+    rejected = refuse_numbers(reply)
     box, sighting = None, None
     confidence, free_distance_m, chunk = (0.0, None, None) if rejected else (reply.confidence or 0.0, reply.free_distance_m, reply.chunk)
     if target is not None and not rejected:
@@ -48,7 +48,7 @@ def _thing(label: str) -> str:
     return " ".join(words[1:] if len(words) > 1 and words[0] in {"a", "an", "the"} else words)
 
 
-def _refuse_numbers(reply: Reply) -> str:
+def refuse_numbers(reply: Reply) -> str:
     """Why the reply's numbers are none, or "". A nan would pass for a clear way, a confidence of 7 for a certainty."""
     if not 0.0 <= (reply.confidence or 0.0) <= 1.0:  # false for nan as well
         return f"want a confidence in 0..1, got {reply.confidence}"

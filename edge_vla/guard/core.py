@@ -139,7 +139,7 @@ class Guard:
             self.control.latch(now_ns, FaultCode.FEEDBACK_GAP, f"no feedback for {self._feedback.gap_ns // 1_000_000} ms")
         if not armed:
             self._feedback.forgive()
-        elif self._feedback.contradicts(now_ns):
+        elif self._feedback.contradicts():
             self.control.latch(now_ns, FaultCode.FEEDBACK_CONTRADICTS, f"told {self._writer.applied}, saw {self.odometry.measured}")
         elif self._feedback.frozen():
             self.control.latch(now_ns, FaultCode.FEEDBACK_FROZEN, "speeds without counts: the same report again and again")
@@ -245,8 +245,9 @@ class Guard:
             self._intake.was_reset = False
             writes += tuple(self.base.restart_frames())
         if port is PortHealth.OK:
-            writes += self._writer.init_frames(now_ns, answering=self._feedback.answering(now_ns))
-            writes += self._writer.poll_frames(now_ns)
+            settings = self._writer.init_frames(now_ns, answering=self._feedback.answering(now_ns))
+            self.control.counts[Count.INITS] += bool(settings)
+            writes += (*settings, *self._writer.poll_frames(now_ns))
         return writes
 
     def _report(self, now_ns: int, writes: tuple[bytes, ...], port: PortHealth) -> GuardOutput:

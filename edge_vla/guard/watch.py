@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
@@ -13,7 +14,8 @@ GAP_PERIODS = 3
 GAP_FLOOR_MS = 200
 CONTRADICT_MPS = 0.1
 CONTRADICT_SHARE = 0.5
-CONTRADICT_NS = 500_000_000
+CONTRADICT_NS = 300_000_000
+LAG_NS = 300_000_000  # a wheel may still be on its way to what it was told that long ago
 OVERRUN_NS = 100_000_000
 WRITE_STALL_NS = 50_000_000
 LOW_BATTERY_NS = 1_000_000_000  # one low sample under load is a glitch
@@ -52,17 +54,19 @@ class FeedbackWatch:
         self.battery_v: float | None = None
         self._traits = traits
         self._low_battery_v = low_battery_v
-        self._commanded = STILL
         self._zero_since_ns: int | None = None
         self._still_reports = 0
-        self._contradicts_since_ns: int | None = None
+        self._contradicted_ns = 0
+        self._told: deque[tuple[int, Speeds]] = deque([(0, traits.drive.wheels(STILL))])  # of the last LAG_NS, and what was in force before
         self._low_since_ns: int | None = None
         self._travel_m: Speeds | None = None
         self._uncounted_m = 0.0  # driven by the wheels' speeds since a counter last moved
 
     def commanded(self, now_ns: int, twist: Twist) -> None:
         """Note what has just been written."""
-        self._commanded = twist
+        self._told.append((now_ns, self._traits.drive.wheels(twist)))
+        while len(self._told) > 1 and now_ns - self._told[1][0] >= LAG_NS:
+            self._told.popleft()
         if twist != STILL:
             self._zero_since_ns = None
         elif self._zero_since_ns is None:
@@ -78,14 +82,17 @@ class FeedbackWatch:
         if wheels is None:
             return
         self._hear_counters(feedback.t_ns, wheels, feedback.travel_m)
+        since_ns = 0 if self.last_ns is None else min(feedback.t_ns - self.last_ns, self.gap_ns)
         self.last_ns = feedback.t_ns
         stands = self._zero_since_ns is not None and feedback.t_ns > self._zero_since_ns and max(map(abs, wheels)) < STILL_MPS
         self._still_reports = self._still_reports + 1 if stands else 0
-        wanted = self._traits.drive.wheels(self._commanded)
-        if not any(abs(v - cmd) > max(CONTRADICT_MPS, CONTRADICT_SHARE * abs(cmd)) for v, cmd in zip(wheels, wanted, strict=True)):
-            self._contradicts_since_ns = None
-        elif self._contradicts_since_ns is None:
-            self._contradicts_since_ns = feedback.t_ns
+        self._contradicted_ns = max(0, self._contradicted_ns + (since_ns if self._against(feedback.t_ns, wheels) else -since_ns))
+
+    def _against(self, t_ns: int, wheels_mps: Speeds) -> bool:
+        """Whether a wheel is far from all it has been told lately: one that follows slowly is not."""
+        while len(self._told) > 1 and t_ns - self._told[1][0] >= LAG_NS:
+            self._told.popleft()
+        return any(map(_beyond, wheels_mps, zip(*(told for _, told in self._told), strict=True)))
 
     def _hear_counters(self, t_ns: int, wheels_mps: Speeds, travel_m: Speeds | None) -> None:
         if travel_m is None or travel_m != self._travel_m or self.last_ns is None:
@@ -108,8 +115,9 @@ class FeedbackWatch:
         """Zero is commanded and fresh reports made since then confirm it."""
         return self._still_reports >= STILL_REPORTS and self.fresh(now_ns)
 
-    def contradicts(self, now_ns: int) -> bool:
-        return self._contradicts_since_ns is not None and now_ns - self._contradicts_since_ns >= CONTRADICT_NS
+    def contradicts(self) -> bool:
+        """For so long, less the time it did not: a steering worker that answers a wild wheel makes it agree now and then."""
+        return self._contradicted_ns >= CONTRADICT_NS
 
     def answering(self, now_ns: int) -> bool:
         """The base says something, be it about its wheels or not."""
@@ -121,11 +129,18 @@ class FeedbackWatch:
 
     def forgive(self) -> None:
         """Start counting contradictions afresh, so that one met while disarmed is not held against the next motion."""
-        self._contradicts_since_ns = None
+        self._contradicted_ns = 0
         self._uncounted_m = 0.0
 
     def battery_low(self, now_ns: int) -> bool:
         return self._low_since_ns is not None and now_ns - self._low_since_ns >= LOW_BATTERY_NS
+
+
+def _beyond(v_mps: float, told_mps: Speeds) -> bool:
+    """More than a tenth of a m/s, and half of it, below the least or above the most that a wheel has been told."""
+    low, high = min(told_mps), max(told_mps)
+    least, most = low - max(CONTRADICT_MPS, CONTRADICT_SHARE * abs(low)), high + max(CONTRADICT_MPS, CONTRADICT_SHARE * abs(high))
+    return not least <= v_mps <= most
 
 
 class HazardWatch:

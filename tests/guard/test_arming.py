@@ -14,7 +14,7 @@ S = GuardState
 def test_boot_configures_the_base_and_waits_for_its_word(bench) -> None:
     bench.line.mute = True
     assert bench.run(3000).state is S.BOOT
-    assert bench.status.tally.keys() == {"frames_written"}
+    assert bench.status.tally.keys() == {"frames_written", "inits"}
     sent = [data for _, data in bench.bytes_out]
     assert sent[:5] == [b'{"T":1,"L":0.0000,"R":0.0000}\n', *bench.base.init_frames()]
     assert sent.count(b'{"T":136,"cmd":300}\n') == 3  # once a second while nobody answers

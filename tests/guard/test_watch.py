@@ -88,20 +88,54 @@ def test_a_gap_is_three_periods_and_at_least_200_ms(period_ms: int, gap_ms: int)
     ],
 )
 def test_a_contradiction_is_more_than_a_tenth_or_a_half(commanded: float, measured: float, contradicts: bool) -> None:
+    assert contradicted_ms(commanded, [measured] * 40) == (350 if contradicts else None)
+
+
+def contradicted_ms(commanded: float, measured: list[float]) -> int | None:
+    """After which of these reports, 50 ms apart, it contradicts; it was told long before."""
     out = FeedbackWatch(TRAITS, None)
     out.commanded(0, Twist(commanded))
-    for t_ms in (50, 550):
-        out.hear(Feedback(t_ms * MS, (measured, measured)))
-    assert not out.contradicts(550 * MS - 1)
-    assert out.contradicts(550 * MS) is contradicts
+    for number, speed in enumerate(measured, 1):
+        out.hear(Feedback((1000 + 50 * number) * MS, (speed, speed)))
+        if out.contradicts():
+            return 50 * number
+    return None
 
 
-def test_a_contradiction_in_between_forgiven_starts_again() -> None:
+@pytest.mark.parametrize("speed", [-0.5, 0.5])
+def test_a_wheel_on_its_way_does_not_contradict_for_as_long_as_a_wheel_may_lag(speed: float) -> None:
+    """Told another speed, it keeps the old one: three tenths of a second are a slow motor, three more are none."""
+    out = FeedbackWatch(TRAITS, None)
+    out.commanded(0, Twist(speed))
+    for t_ms in range(20, 2000, 20):
+        out.commanded(t_ms * MS, Twist(speed if t_ms < 1000 else -speed))
+        out.hear(Feedback(t_ms * MS, (speed, speed)))
+        if out.contradicts():
+            break
+    assert t_ms == 1000 + 300 + 280, "the report at 1300 is the first against it"
+
+
+def test_between_what_it_was_and_what_it_is_told_anything_goes() -> None:
+    out = FeedbackWatch(TRAITS, None)
+    for t_ms in range(0, 3000, 20):
+        out.commanded(t_ms * MS, Twist(0.5 if t_ms % 400 < 200 else -0.5))
+        out.hear(Feedback(t_ms * MS, (0.0, 0.4)))
+    assert not out.contradicts()
+
+
+def test_what_agrees_now_and_then_contradicts_later_and_what_agrees_half_the_time_never() -> None:
+    assert contradicted_ms(0.4, [0.0] * 5 + [0.4] + [0.0] * 40) == 450
+    assert contradicted_ms(0.4, [0.0, 0.4] * 100) is None
+    assert contradicted_ms(0.4, [0.4] * 100 + [0.0] * 40) == 50 * 106
+
+
+def test_a_silence_is_no_contradiction_and_forgiven_it_starts_again() -> None:
     out = FeedbackWatch(TRAITS, None)
     out.commanded(0, Twist(0.4))
-    for t_ms, speed in ((50, 0.0), (300, 0.4), (350, 0.0)):
-        out.hear(Feedback(t_ms * MS, (speed, speed)))
-    assert not out.contradicts(849 * MS)
-    assert out.contradicts(850 * MS)
+    for t_ms in (5000, 10_000):
+        out.hear(Feedback(t_ms * MS, (0.0, 0.0)))
+    assert not out.contradicts()
     out.forgive()
-    assert not out.contradicts(900 * MS)
+    for t_ms in range(10_050, 10_300, 50):
+        out.hear(Feedback(t_ms * MS, (0.0, 0.0)))
+    assert not out.contradicts()

@@ -182,7 +182,6 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now_ns = 5 * S
-        monkeypatch.setattr("edge_vla.live.time.monotonic_ns", lambda: self.now_ns)
         monkeypatch.setattr("edge_vla.live.time.sleep", self.sleep)
 
     def sleep(self, seconds: float) -> None:
@@ -191,7 +190,7 @@ class Clock:
 
 def test_ticks_are_due_at_absolute_times_and_missed_ones_are_not_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    loop = SteerLoop(None, None, 50)  # type: ignore[arg-type]
+    loop = SteerLoop(None, None, 50, lambda: clock.now_ns)  # type: ignore[arg-type]
     late, at = [], []
     for busy_ms in (0, 5, 15, 27, 3, 0):  # each tick's own work; the period is 20 ms
         late.append(loop.wait() // MS)
@@ -203,7 +202,7 @@ def test_ticks_are_due_at_absolute_times_and_missed_ones_are_not_made_up_for(mon
 
 def test_a_long_stall_is_one_late_tick_not_a_burst(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    loop = SteerLoop(None, None, 50)  # type: ignore[arg-type]
+    loop = SteerLoop(None, None, 50, lambda: clock.now_ns)  # type: ignore[arg-type]
     loop.wait()
     clock.now_ns += 1010 * MS
     assert loop.wait() == 990 * MS
