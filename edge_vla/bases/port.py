@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import termios
+import time
 from contextlib import suppress
 from types import TracebackType
 
@@ -14,6 +15,7 @@ from edge_vla.errors import BaseError
 
 READ_BYTES = 4096
 BUSY_BYTES = 64  # about two frames: more than that waiting means the line is slower than the guard
+BITS_PER_BYTE = 10  # 8N1
 
 
 class Port:
@@ -24,6 +26,8 @@ class Port:
         self._resync = resync
         self._torn = False  # half a frame has left
         self._stuck = False  # the last frame did not fit
+        self._byte_s = BITS_PER_BYTE / baud
+        self._carried_s = 0.0  # when the line has carried all that it was given, by its baud rate
         self._serial = serial.Serial()
         self._serial.port = path
         self._serial.baudrate = baud
@@ -78,11 +82,15 @@ class Port:
         return data
 
     def busy(self) -> bool:
-        """More than a frame still waits to leave, or the last one did not fit. Raises BaseError. A pty never says how much waits."""
+        """More than a frame still waits to leave, or the last one did not fit. Raises BaseError."""
         try:
             return bool(self._serial.out_waiting > BUSY_BYTES) or self._stuck
         except OSError as err:
             raise BaseError(f"{self.path}: {err}") from err
+
+    def behind(self) -> bool:
+        """More than a frame that its baud rate cannot have carried yet: a pty, and many an adapter, never says how much waits."""
+        return (self._carried_s - time.monotonic()) / self._byte_s > BUSY_BYTES
 
     def write(self, frame: bytes) -> bool:
         """Hand over one whole frame; False when the line had no room for all of it. Raises BaseError."""
@@ -93,12 +101,14 @@ class Port:
             taken = 0
         except OSError as err:
             raise BaseError(f"{self.path}: {err}") from err
+        self._carried_s = max(self._carried_s, time.monotonic()) + taken * self._byte_s
         self._stuck = taken < len(data)
         self._torn = self._stuck and (taken > 0 or self._torn)
         return not self._stuck
 
     def flush(self) -> None:
         """Throw away what has not left yet. Raises BaseError."""
+        self._carried_s = 0.0
         try:
             self._serial.reset_output_buffer()
         except (OSError, termios.error) as err:

@@ -234,7 +234,11 @@ class Guard:
             self._writer.start_burst()
         if port is PortHealth.LOST:
             return ()
-        writes = () if self._writer.silent(now_ns, latched=self.control.latched) else self._writer.take(frame, said, port)
+        writes = (
+            ()
+            if self._writer.silent(now_ns, latched=self.control.latched)
+            else self._writer.take(frame, said, port, quiet=self._feedback.quiet(now_ns))
+        )
         self.control.counts[Count.FRAMES_WRITTEN] += len(writes)
         self.control.counts[Count.WRITES_SKIPPED] += self._writer.skipped
         if writes:

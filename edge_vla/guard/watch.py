@@ -12,6 +12,7 @@ from edge_vla.guard.types import NO_HAZARD, STILL, BaseTraits, Feedback, Hazard,
 
 GAP_PERIODS = 3
 GAP_FLOOR_MS = 200
+QUIET_PERIODS = 2
 CONTRADICT_MPS = 0.1
 CONTRADICT_SHARE = 0.5
 CONTRADICT_NS = 300_000_000
@@ -37,9 +38,10 @@ class Worker(Enum):
 
 
 class PortHealth(Enum):
-    """The serial port as the guard's loop sees it. BUSY: more than one frame still waits to leave."""
+    """The serial port as the guard's loop sees it. BUSY: more than one frame still waits to leave; SLOW: by its baud rate it must."""
 
     OK = "ok"
+    SLOW = "slow"
     BUSY = "busy"
     LOST = "lost"
 
@@ -110,6 +112,10 @@ class FeedbackWatch:
 
     def fresh(self, now_ns: int) -> bool:
         return self.last_ns is not None and now_ns - self.last_ns <= self.gap_ns
+
+    def quiet(self, now_ns: int) -> bool:
+        """Two reports running are missing: what is written now may be read at any time later."""
+        return self.last_ns is None or now_ns - self.last_ns > QUIET_PERIODS * self._traits.feedback_period_ms * 1_000_000
 
     def still(self, now_ns: int) -> bool:
         """Zero is commanded and fresh reports made since then confirm it."""

@@ -82,10 +82,19 @@ class Writer:
         self._latched_due_ns = now_ns + LATCHED_PERIOD_NS
         return False
 
-    def take(self, frame: bytes, said: Twist, port: PortHealth) -> tuple[bytes, ...]:
-        """The frame as this tick's write. A busy port gets only zeros: a queue of old speeds would be driven later."""
-        self.skipped = port is PortHealth.BUSY and said != STILL
+    def take(self, frame: bytes, said: Twist, port: PortHealth, *, quiet: bool = False) -> tuple[bytes, ...]:
+        """The frame as this tick's write. A port that is busy or slow gets only zeros: a queue of old speeds would be driven later.
+
+        So it would on a line at whose other end it is `quiet`; there a speed that brakes is still said.
+        """
+        self.skipped = said != STILL and (port is not PortHealth.OK or (quiet and not _slower(said, self.applied)))
         if self.skipped:
             return ()
         self.applied = said
         return (frame,)
+
+
+def _slower(said: Twist, than: Twist) -> bool:
+    """No axis faster, none the other way round."""
+    axes = zip((said.linear_x, said.linear_y, said.angular_z), (than.linear_x, than.linear_y, than.angular_z), strict=True)
+    return said != than and all(value * before >= 0.0 and abs(value) <= abs(before) for value, before in axes)

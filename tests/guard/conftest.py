@@ -153,8 +153,9 @@ class Bench:
 class Rig:
     """One firmware process and one worker process that drives 0.3 m/s: real time, a real guard between them."""
 
-    def __init__(self, folder: Path, checkout: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, checkout: Path, *, baud: int = 115200, deadman_ms: int = 0, log: str = "") -> None:
+        self.folder, self._baud, self._deadman_ms = folder, baud, deadman_ms
+        self._guard_log = log or str(folder / "guard.jsonl")
         self._log = folder / "wheels.jsonl"
         self._checkout = checkout
         self.path = str(folder / "base")  # as /dev/serial/by-id names a device, wherever it is plugged in
@@ -163,7 +164,7 @@ class Rig:
         self.guard_pid = 0
 
     def _plug(self) -> subprocess.Popen[str]:
-        firmware = self._python("-m", "edge_vla.sim.firmware", "--log", str(self._log))
+        firmware = self._python("-m", "edge_vla.sim.firmware", "--log", str(self._log), "--baud", str(self._baud))
         tty = self.line_of(firmware)
         Path(self.path).unlink(missing_ok=True)
         Path(self.path).symlink_to(tty)
@@ -209,14 +210,20 @@ class Rig:
         assert process.stdout is not None
         return process.stdout.readline().strip()
 
-    def drive(self) -> subprocess.Popen[str]:
-        """Start a worker and wait until the robot drives 0.3 m/s."""
-        words = ("tests/guard/worker_script.py", self.path, str(self.folder / "guard.jsonl"), str(self.folder / "private" / "base.latch"))
-        self.worker = self._python(*words)
+    def start(self) -> subprocess.Popen[str]:
+        """Start a worker and its guard."""
+        words = ("tests/guard/worker_script.py", self.path, self._guard_log, str(self.folder / "private" / "base.latch"))
+        self.worker = self._python(*words, str(self._deadman_ms), str(self._baud))
         word, pid = self.line_of(self.worker).split()
-        assert word == "moving"
+        assert word == "guard"
         self.guard_pid = int(pid)
         return self.worker
+
+    def drive(self) -> subprocess.Popen[str]:
+        """Start a worker and wait until the robot drives 0.3 m/s."""
+        worker = self.start()
+        assert self.line_of(worker) == "moving"
+        return worker
 
     def tell(self, word: str) -> int:
         """Give the worker a word; the moment it was given."""

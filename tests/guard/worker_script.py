@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import resource
 import select
 import sys
 import time
@@ -48,6 +50,13 @@ def drive(guard: GuardProcess) -> None:
             evidence = replace(evidence, deadline_ns=now_ns + 460 * MS)
         if mode != "silent":
             guard.send(GO, evidence)
+        if word == "gil":  # two seconds in C without letting go of the interpreter's lock: nothing else of this process runs
+            ctypes.PyDLL(None).usleep(2_000_000)
+        if word == "oom":
+            resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))
+            bytearray(1 << 30)
+        if word == "stop":
+            guard.stop()
         if word == "reset":
             guard.reset(status.fault_id)
         if word == "arm":
@@ -57,17 +66,20 @@ def drive(guard: GuardProcess) -> None:
             say(json.dumps(told | {"applied": asdict(status.applied), "tally": status.tally}))
         if not moving and status.applied == GO and status.measured is not None and status.measured.linear_x > 0.29:
             moving = True
-            say("moving", guard.pid)
+            say("moving")
         time.sleep(1 / 30)
 
 
 def main() -> int:
     try:
-        with GuardProcess.start(GuardSettings("waveshare", sys.argv[1], log_path=sys.argv[2], memory_path=sys.argv[3])) as guard:
+        port, log, memory, deadman_ms, baud = sys.argv[1:]
+        settings = GuardSettings("waveshare", port, log_path=log, memory_path=memory, deadman_ms=int(deadman_ms), baud=int(baud))
+        with GuardProcess.start(settings) as guard:
+            say("guard", guard.pid)
             while (status := guard.poll()) is None or status.state is not GuardState.DISARMED:
                 time.sleep(0.01)
-            guard.arm()
             while (status := guard.poll()) is None or status.state is not GuardState.ARMED_IDLE:
+                guard.arm()
                 time.sleep(0.01)
             drive(guard)
     except GuardError as err:
