@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import os
 import signal
 import socket
 import sys
@@ -17,9 +18,10 @@ from edge_vla.errors import EdgeVLAError
 from edge_vla.guard.control import Event
 from edge_vla.guard.core import Guard
 from edge_vla.guard.deadman import DeadmanLine
-from edge_vla.guard.loop import Loop
+from edge_vla.guard.loop import Around, Loop
 from edge_vla.guard.memory import LatchMemory
 from edge_vla.guard.private import runtime_folder
+from edge_vla.guard.sdnotify import Notifier
 from edge_vla.guard.settings import GuardSettings
 from edge_vla.guard.stopline import StopLine
 from edge_vla.guard.system import EXIT_REFUSED, EventLog, WorkerWatch, claim_priority
@@ -53,7 +55,9 @@ def _serve(settings: GuardSettings, link: socket.socket) -> int:
         log, stops = held.enter_context(EventLog(settings.log_path)), held.enter_context(StopLine(runtime_folder()))
         button = held.enter_context(DeadmanLine(runtime_folder())) if settings.deadman_ms else None
         port = held.enter_context(Port(settings.port, settings.baud, base.traits.resync))
-        loop = Loop(guard, base, port, link, worker, log, stops, button, memory)
+        notifier = Notifier.of(os.environ)
+        held.callback(notifier.close)
+        loop = Loop(guard, base, port, Around(link, worker, log, stops, button, memory, notifier))
 
         def leave(_number: int, _frame: FrameType | None) -> None:
             loop.leave = True

@@ -106,9 +106,7 @@ class Intake:
             return Refusal.WRONG_STATE
         if self._control.armed:
             return Refusal.NONE  # already: asking again changes nothing
-        if not self._feedback.fresh(now_ns):
-            return Refusal.NO_FEEDBACK
-        if not self._feedback.still(now_ns):
+        if not self._feedback.still(now_ns):  # which old reports cannot say; without new ones it is latched anyway
             return Refusal.NOT_STILL
         if self._feedback.battery_low(now_ns):
             return Refusal.LOW_BATTERY

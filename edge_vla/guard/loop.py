@@ -7,6 +7,7 @@ import socket
 import time
 from array import array
 from contextlib import suppress
+from dataclasses import dataclass
 
 from edge_vla.bases.port import Port
 from edge_vla.errors import BaseError
@@ -14,6 +15,7 @@ from edge_vla.guard.control import Event
 from edge_vla.guard.core import Guard, GuardOutput
 from edge_vla.guard.deadman import DeadmanLine
 from edge_vla.guard.memory import LatchMemory
+from edge_vla.guard.sdnotify import Notifier
 from edge_vla.guard.stopline import StopLine
 from edge_vla.guard.system import EXIT_STILL, EXIT_UNCONFIRMED, EventLog, WorkerWatch, drain
 from edge_vla.guard.types import STILL, Base
@@ -50,31 +52,34 @@ class Backoff:
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Around:
+    """Whom a guard's loop listens to and tells, besides its base."""
+
+    link: socket.socket
+    worker: WorkerWatch
+    log: EventLog
+    stops: StopLine
+    button: DeadmanLine | None
+    memory: LatchMemory
+    notifier: Notifier
+
+
 class Loop:
     """Runs one guard until it has finished. `leave` may be set from a signal handler."""
 
-    def __init__(  # noqa: PLR0913 - each is one thing the loop serves
-        self, guard: Guard, base: Base, port: Port, link: socket.socket, worker: WorkerWatch, log: EventLog, stops: StopLine,
-        button: DeadmanLine | None = None, memory: LatchMemory | None = None,
-    ) -> None:  # fmt: skip
+    def __init__(self, guard: Guard, base: Base, port: Port, around: Around) -> None:
         self.leave = False
-        self._guard = guard
-        self._base = base
-        self._port = port
-        self._link = link
-        self._worker = worker
-        self._log = log
-        self._stops = stops
-        self._button = button
-        self._memory = memory or LatchMemory(None)
-        self._replug = Backoff()
+        self._guard, self._base, self._port, self._around = guard, base, port, around
         self._health = PortHealth.OK
         self._link_gone = False
+        self._replug = Backoff()
         self._took_ns, self._late_ns = array("q"), array("q")
 
     def run(self, tick_hz: int) -> int:
         """Tick until the guard has finished; the exit code."""
         period_ns = 1_000_000_000 // tick_hz
+        self._around.notifier.ready()
         due_ns = time.monotonic_ns()
         try:
             while not (output := self._timed_tick(due_ns)).finished:
@@ -84,31 +89,34 @@ class Loop:
         except BaseException:
             self._last_words()  # a bug must not leave the last speed in the base until its watchdog fires
             raise
-        self._log.write(Event(time.monotonic_ns(), "ticks", describe_times(self._took_ns)))
-        self._log.write(Event(time.monotonic_ns(), "late", describe_times(self._late_ns)))
+        self._around.notifier.stopping()
+        self._around.log.write(Event(time.monotonic_ns(), "ticks", describe_times(self._took_ns)))
+        self._around.log.write(Event(time.monotonic_ns(), "late", describe_times(self._late_ns)))
         return EXIT_STILL if output.still else EXIT_UNCONFIRMED
 
     def _timed_tick(self, due_ns: int) -> GuardOutput:
         start_ns = time.monotonic_ns()
         output = self._tick()
+        self._around.notifier.beat(start_ns)
         if len(self._took_ns) < MAX_TIMED:
             self._took_ns.append(time.monotonic_ns() - start_ns)
             self._late_ns.append(start_ns - due_ns)
         return output
 
     def _tick(self) -> GuardOutput:
+        around = self._around
         packets: list[bytes] = []
         if not self._link_gone:
-            packets, self._link_gone = drain(self._link)
+            packets, self._link_gone = drain(self._around.link)
         received = self._read()
-        worker = Worker.DEAD if self._link_gone else self._worker.look()
-        stop, button = self._stops.said(), self._button.said() if self._button is not None else None
+        worker = Worker.DEAD if self._link_gone else self._around.worker.look()
+        stop, button = around.stops.said(), around.button.said() if around.button is not None else None
         output = self._guard.tick(time.monotonic_ns(), packets, received, worker, self._health, leave=self.leave, stop=stop, button=button)
         self._write(output)
         self._tell(output.status)
-        self._memory.keep(self._guard.control.machine, forget=self._guard.control.own_end)
+        self._around.memory.keep(self._guard.control.machine, forget=self._guard.control.own_end)
         for event in output.events:
-            self._log.write(event)
+            self._around.log.write(event)
         return output
 
     def _read(self) -> bytes:
@@ -130,7 +138,7 @@ class Loop:
         except BaseError:
             return False
         self._replug = Backoff()
-        self._log.write(Event(time.monotonic_ns(), "port", f"{self._port.path} is there again"))
+        self._around.log.write(Event(time.monotonic_ns(), "port", f"{self._port.path} is there again"))
         return True
 
     def _write(self, output: GuardOutput) -> None:
@@ -150,12 +158,12 @@ class Loop:
 
     def _lose(self, err: BaseError) -> None:
         self._health = PortHealth.LOST
-        self._log.write(Event(time.monotonic_ns(), "port", str(err)))
+        self._around.log.write(Event(time.monotonic_ns(), "port", str(err)))
 
     def _tell(self, status: bytes) -> None:
         """A worker that does not read loses statuses; the newest always carries everything."""
         try:
-            self._link.send(status, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            self._around.link.send(status, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         except BlockingIOError:
             pass
         except OSError:

@@ -86,7 +86,7 @@ class FeedbackWatch:
         self._hear_counters(feedback.t_ns, wheels, feedback.travel_m)
         since_ns = 0 if self.last_ns is None else min(feedback.t_ns - self.last_ns, self.gap_ns)
         self.last_ns = feedback.t_ns
-        stands = self._zero_since_ns is not None and feedback.t_ns > self._zero_since_ns and max(map(abs, wheels)) < STILL_MPS
+        stands = self._zero_since_ns is not None and feedback.t_ns > self._zero_since_ns and all(abs(wheel) < STILL_MPS for wheel in wheels)
         self._still_reports = self._still_reports + 1 if stands else 0
         self._contradicted_ns = max(0, self._contradicted_ns + (since_ns if self._against(feedback.t_ns, wheels) else -since_ns))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from edge_vla.bases.waveshare import WaveshareUGV
 from edge_vla.errors import UnsafeCommand
 from edge_vla.guard.link import MAX_POSES, Status
 from edge_vla.guard.state import FaultCode, GuardState, Refusal
@@ -148,3 +149,23 @@ def test_a_worker_wrong_thirty_times_a_second_gets_one_line_a_second(bench) -> N
     lines = [event for out in bench.outputs for event in out.events if event.name == "reject_not_armed"]
     assert len(lines) == 3
     assert bench.status.tally["reject_not_armed"] == 150
+
+
+def test_a_second_bye_changes_nothing(bench) -> None:
+    bench.moving()
+    bench.local.bye()
+    bench.run(20)
+    leaving_ns = bench.guard.control.leaving_ns
+    bench.local.bye()
+    bench.run(500)
+    assert bench.guard.control.leaving_ns == leaving_ns
+    assert bench.outputs[-1].finished
+
+
+def test_a_base_whose_stop_is_none_gets_no_guard(make_bench) -> None:
+    class Runaway(WaveshareUGV):
+        def decode_command(self, frame: bytes) -> Twist:
+            return Twist(0.1)
+
+    with pytest.raises(UnsafeCommand, match="is not a stop"):
+        make_bench(base=Runaway())

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -216,3 +217,21 @@ def test_a_killed_guard_has_confirmed_nothing(rig) -> None:
     assert (guard.exit_code, guard.confirmed_still) == (-9, False)
     guard.close()
     assert guard.confirmed_still is False
+
+
+def test_systemd_hears_that_it_is_ready_alive_and_ending(rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten beats in what its watchdog would wait for 2.5 times: not one more than it asks for."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(10.0)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "400000")
+        with GuardProcess.start(GuardSettings("waveshare", rig.path)):
+            began_ns = time.monotonic_ns()
+            assert systemd.recv(64) == b"READY=1"
+            assert [systemd.recv(64) for _ in range(10)] == [b"WATCHDOG=1"] * 10
+            assert 0.7e9 <= time.monotonic_ns() - began_ns <= 2.5e9
+        rest = systemd.recv(64)
+        while rest == b"WATCHDOG=1":
+            rest = systemd.recv(64)
+        assert rest == b"STOPPING=1"

@@ -59,6 +59,7 @@ def test_what_is_no_object_is_refused(line: str) -> None:
     [
         ("baud", 0), ("baud", 115200.0), ("baud", True), ("tick_hz", 19), ("tick_hz", 101), ("session", 0), ("session", 1 << 64),
         ("worker_pid", 0), ("base", ""), ("port", ""), ("port", 3), ("low_battery_v", 0.0), ("low_battery_v", float("nan")),
+        ("deadman_ms", 199), ("deadman_ms", 1001), ("deadman_ms", -400),
     ],
 )  # fmt: skip
 def test_a_value_out_of_range_is_refused_by_name(key: str, value: object) -> None:

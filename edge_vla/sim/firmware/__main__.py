@@ -16,6 +16,7 @@ from edge_vla.bases import BASES, make_base
 from edge_vla.errors import ConfigError
 from edge_vla.guard.types import STILL
 from edge_vla.sim.firmware import make_firmware
+from edge_vla.sim.firmware.noise import BadLine, Faults
 from edge_vla.sim.firmware.pty import PtyLine
 from edge_vla.sim.firmware.wheels import FirstOrderWheels, WheelLog
 
@@ -31,6 +32,8 @@ def main() -> int:
     parser.add_argument("--tau-s", type=float, default=0.15, help="motor time constant")
     parser.add_argument("--base", choices=tuple(BASES), default="waveshare")
     parser.add_argument("--options", type=json.loads, default={}, help="of the base, as a profile's [base.options], in JSON")
+    parser.add_argument("--line", type=json.loads, default={}, help="a bad line: shares of drop, duplicate, corrupt, split, echo, in JSON")
+    parser.add_argument("--seed", type=int, default=0, help="of the bad line")
     args = parser.parse_args()
     stop = []
 
@@ -44,10 +47,18 @@ def main() -> int:
     try:
         drive = make_base(args.base, args.options).traits.drive
         wheels = FirstOrderWheels(args.tau_s, gains=[1.0] * len(drive.wheels(STILL)))
-    except ConfigError as err:
+        faults = Faults(**args.line)
+    except (ConfigError, TypeError) as err:
         sys.stderr.write(f"firmware: {err}\n")
         return 2
-    with WheelLog(args.log) as log, PtyLine(make_firmware(args.base, args.options, wheels, log), args.baud) as line:
+    with WheelLog(args.log) as log:
+        line = PtyLine(BadLine(make_firmware(args.base, args.options, wheels, log), faults, args.seed), args.baud)
+        return serve(line, wheels, log, stop)
+
+
+def serve(line: PtyLine, wheels: FirstOrderWheels, log: WheelLog, stop: list[int]) -> int:
+    """Until a signal comes."""
+    with line:
         sys.stdout.write(line.path + "\n")
         sys.stdout.flush()
         last_ns = due_ns = time.monotonic_ns()
