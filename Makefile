@@ -28,8 +28,9 @@ RUNTIME := $(VENV)/.runtime-$(subst $(comma),-,$(EXTRAS))
 LEARN := $(VENV)/.learn
 TOOLS := $(VENV)/.tools
 GL := $(VENV)/.gl
+GST := $(VENV)/.gst
 
-.PHONY: help setup setup-learn run test check lint types format safety evaluate bench jetson-check train-default export-default wheel clean
+.PHONY: help setup setup-learn run test check lint types format safety test-faults evaluate bench jetson-check train-default export-default wheel clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,7 +44,7 @@ setup-learn: $(LEARN) $(GL)  ## adds training and export (torch)
 run: $(RUNTIME) $(GL)  ## the robot finds a cup; ARGS="--target ball --seed 7"
 	@$(PY) -m edge_vla.run --goal find_object --target cup $(ARGS)
 
-test: $(LEARN) $(TOOLS) $(GL)  ## every test that needs no Jetson; ARGS="tests/guard -k clamp"
+test: $(LEARN) $(TOOLS) $(GL) $(GST)  ## every test that needs no Jetson; ARGS="tests/guard -k clamp"
 	@alone=0; $(PY) -m pytest -m "deadline and not jetson" $(ARGS) || alone=$$?; [ $$alone -eq 0 -o $$alone -eq $(NONE) ] || exit $$alone; \
 	side=0; $(PY) -m pytest -n $(JOBS) --dist loadfile -m "not deadline and not jetson" $(ARGS) || side=$$?; \
 	[ $$side -eq $(NONE) -a $$alone -eq 0 ] || exit $$side
@@ -61,9 +62,16 @@ format: $(TOOLS)  ## rewrite the code as `make lint` wants it
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-safety: $(LEARN) $(TOOLS)  ## the limits' tests must run every branch of the limits
-	$(PY) -m coverage run -m pytest -q -m "not deadline and not slow" tests/guard
-	$(PY) -m coverage report --include="edge_vla/guard/limits.py,edge_vla/guard/ramp.py,edge_vla/guard/wheels.py" --fail-under=100
+safety: $(LEARN) $(TOOLS)  ## the guard's and the codecs' tests must run every branch of them, in their processes too
+	@$(PY) -m coverage erase
+	$(PY) -m coverage run -m pytest -q -m "not slow and not jetson" tests/guard tests/bases tests/inputs
+	@$(PY) -m coverage combine --quiet 2>/dev/null || true  # what was killed in a test leaves no data, or half of it
+	$(PY) -m coverage report --include="edge_vla/guard/*,edge_vla/bases/*" --omit="edge_vla/bases/check.py" --fail-under=100
+
+test-faults: $(LEARN) $(TOOLS)  ## the whole fault matrix, the process tests of it, and 1000 random kill -9: an hour
+	$(PY) -m pytest -m "not jetson" tests/faults tests/guard tests/run/test_faults.py
+	$(PY) -m tests.faults.table --processes
+	$(PY) -m tests.faults.kills --count 1000
 
 evaluate: $(RUNTIME) $(GL)  ## closed-loop evaluation in held-out rooms; ARGS="--engine oracle --episodes 20"
 	@$(PY) -m edge_vla.evaluate --goal find_object --episodes 100 --seed 1000000 $(ARGS)
@@ -114,6 +122,10 @@ $(LEARN): setup.py $(RUNTIME) | $(PY)
 $(TOOLS): setup.py $(RUNTIME) | $(PY)
 	@echo "setup: installing the test and lint tools, edge_vla[test,dev]"
 	@$(PIP) -e ".[$(EXTRAS),test,dev]"
+	@touch $@
+
+$(GST): launch/gstreamer.sh | $(PY)
+	@bash launch/gstreamer.sh
 	@touch $@
 
 $(GL): launch/gl.sh $(RUNTIME)

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 from contextlib import suppress
-from typing import IO
+from typing import IO, cast
 
 
 class Child:
@@ -23,10 +23,9 @@ class Child:
                 [sys.executable, "-m", module, "--link-fd", str(theirs.fileno())],
                 pass_fds=(theirs.fileno(),), stdin=subprocess.PIPE, stderr=stderr, start_new_session=True,
             )  # fmt: skip
-        with suppress(BrokenPipeError):  # it ended already: whoever listens for its first word finds out
-            if self._process.stdin is not None:
-                with self._process.stdin as stdin:
-                    stdin.write(settings.encode() + b"\n")
+        # A pipe that is broken is one of a process that ended already: whoever listens for its first word finds out.
+        with suppress(BrokenPipeError), cast("IO[bytes]", self._process.stdin) as stdin:
+            stdin.write(settings.encode() + b"\n")
 
     @property
     def pid(self) -> int:

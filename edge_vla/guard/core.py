@@ -256,7 +256,7 @@ class Guard:
 
     def _report(self, now_ns: int, writes: tuple[bytes, ...], port: PortHealth) -> GuardOutput:
         self.control.machine = self.control.machine.drive(moving=self._writer.applied != STILL)
-        still = self._feedback.still(now_ns)
+        still = self._feedback.still(now_ns) and port is not PortHealth.LOST
         return GuardOutput(
             writes=writes, flush=self.control.onset, status=self._status(now_ns, still=still).pack(), state=self.control.state,
             events=self.control.end_tick(now_ns), finished=self._finished(now_ns, port, still=still), still=still,

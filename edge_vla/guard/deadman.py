@@ -17,9 +17,6 @@ class DeadmanLine(PrivateSocket):
         """Raises ConfigError where no private socket can be made."""
         super().__init__(folder, SUFFIX)
 
-    def __enter__(self) -> DeadmanLine:
-        return self
-
     def said(self) -> bool | None:
         """Held or released by the newest word since the last call, None for none. What is no word for held is a release."""
         words = self.heard()

@@ -8,10 +8,12 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from edge_vla.errors import ConfigError
 from edge_vla.guard.system import drain
 
+Own = TypeVar("Own", bound="PrivateSocket")
 PATH_BYTES = 107  # of a socket's name, in Linux
 
 
@@ -52,7 +54,7 @@ class PrivateSocket:
             self._socket.close()
             raise ConfigError(f"{self.path}: {err.strerror}") from err
 
-    def __enter__(self) -> PrivateSocket:
+    def __enter__(self: Own) -> Own:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -20,9 +20,6 @@ class StopLine(PrivateSocket):
         """Raises ConfigError where no private socket can be made."""
         super().__init__(folder, SUFFIX)
 
-    def __enter__(self) -> StopLine:
-        return self
-
     def said(self) -> bool:
         """Whether anybody has written since the last call."""
         return bool(self.heard())

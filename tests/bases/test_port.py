@@ -114,3 +114,63 @@ def test_flush_throws_away_what_has_not_left(port: Port) -> None:
     port.write(FRAME)
     port.flush()  # how much a pty forgets is its own affair; that it is no error is ours
     assert not port.busy()
+
+
+def test_opened_again_it_is_whatever_has_that_name_now_and_the_first_frame_has_a_resync(tmp_path: Path) -> None:
+    old, new = Far(), Far()
+    name = tmp_path / "base"
+    name.symlink_to(old.path)
+    with Port(str(name), 115200, b"\n") as port:
+        old.unplug()
+        with pytest.raises(BaseError, match="base"):
+            port.read() or port.write(FRAME)
+        name.unlink()
+        with pytest.raises(BaseError, match="No such file"):
+            port.reopen()
+        name.symlink_to(new.path)
+        port.reopen()
+        assert port.write(FRAME)
+        assert new.read() == b"\n" + FRAME
+        assert port.write(FRAME)
+        assert new.read() == FRAME
+    new.unplug()
+
+
+def test_a_line_that_its_baud_rate_cannot_have_carried_yet_is_behind(far: Far) -> None:
+    """64 bytes take 67 ms at 9600 baud."""
+    with Port(far.path, 9600, b"") as port:
+        port.write(FRAME * 2)
+        assert not port.behind()
+        port.write(FRAME)
+        assert port.behind()
+        port.flush()
+        assert not port.behind()
+
+
+@pytest.mark.parametrize(("error", "gone"), [(BlockingIOError(), False), (OSError(5, "Input/output error"), True)])
+def test_an_adapter_that_disappears(far: Far, port: Port, monkeypatch: pytest.MonkeyPatch, error: OSError, *, gone: bool) -> None:
+    """A USB adapter fails in the call itself, where a pty only hangs up."""
+
+    def fail(*_: object) -> bytes:
+        raise error
+
+    os.write(far.fd, b"x")
+    for verb in ("read", "write"):
+        monkeypatch.setattr(f"edge_vla.bases.port.os.{verb}", fail)
+    if gone:
+        for call in (port.read, lambda: port.write(FRAME)):
+            with pytest.raises(BaseError, match="Input/output error"):
+                call()
+    else:
+        assert port.read() == b""
+        assert not port.write(FRAME)
+        assert port.busy()
+
+
+def test_readable_with_nothing_to_read_is_gone(far: Far, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hung-up tty is readable, and what is read is nothing."""
+    with Port(far.path, 115200, b"") as port:
+        os.write(far.fd, b"x")
+        monkeypatch.setattr("edge_vla.bases.port.os.read", lambda *_: b"")
+        with pytest.raises(BaseError, match="nothing to read"):
+            port.read()

@@ -24,6 +24,7 @@ from edge_vla.guard.limits import Limits
 from edge_vla.guard.ramp import declared_stop_s
 from edge_vla.guard.settings import GuardSettings
 from edge_vla.guard.state import FaultCode, GuardState
+from edge_vla.guard.types import STILL
 
 pytestmark = pytest.mark.deadline
 
@@ -235,3 +236,36 @@ def test_systemd_hears_that_it_is_ready_alive_and_ending(rig, tmp_path: Path, mo
         while rest == b"WATCHDOG=1":
             rest = systemd.recv(64)
         assert rest == b"STOPPING=1"
+
+
+def full(guard: GuardProcess) -> None:
+    """Say something until the link has no room."""
+    while guard.unsent == 0:
+        guard.send(STILL)
+
+
+def test_a_stop_that_has_no_room_on_the_link_goes_by_signal(rig) -> None:
+    guard = GuardProcess.start(GuardSettings("waveshare", rig.path))
+    rig.wait_for(lambda: guard.poll().state is GuardState.DISARMED)  # type: ignore[union-attr]
+    rig.kill(guard.pid, signal.SIGSTOP)
+    full(guard)
+    assert guard.stop() is guard.fault() is False
+    rig.kill(guard.pid, signal.SIGCONT)
+    with pytest.raises(GuardError, match="exit code 0"):
+        rig.wait_for(lambda: not guard.poll())
+    assert guard.confirmed_still is True
+
+
+def test_a_guard_that_hangs_is_ended_by_force(rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_vla.guard.client.END_S", 0.2)
+    guard = GuardProcess.start(GuardSettings("waveshare", rig.path))
+    rig.kill(guard.pid, signal.SIGSTOP)
+    full(guard)
+    guard.close()
+    assert (guard.exit_code, guard.confirmed_still) == (-signal.SIGKILL, False)
+
+
+def test_a_guard_that_says_nothing_at_its_start_is_given_up(rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge_vla.guard.client.START_S", 0.0)
+    with pytest.raises(GuardError, match=r"said nothing for 0\.0 s"):
+        GuardProcess.start(GuardSettings("waveshare", rig.path))

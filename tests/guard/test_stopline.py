@@ -139,3 +139,16 @@ def test_a_real_guard_is_stopped_by_a_real_process(rig, checkout: Path) -> None:
     assert zero_ms <= 150
     assert still_ms <= 150 + 1000 * declared_stop_s(0.3, 0.15) + 15
     assert any(event == "fault" and "OPERATOR_STOP: the STOP line" in detail for event, detail in rig.events())
+
+
+def test_a_line_full_of_stops_nobody_has_read_counts_as_told(tmp_path: Path) -> None:
+    with StopLine(tmp_path / "run") as line:
+        assert {stop_all(tmp_path / "run") for _ in range(2000)} == {(1, 0)}
+        assert line.said()
+
+
+def test_a_name_that_is_taken_by_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run" / f"{os.getpid()}.stop" / "kept").mkdir(parents=True)
+    (tmp_path / "run").chmod(0o700)
+    with pytest.raises(ConfigError, match=rf"{os.getpid()}\.stop"):
+        StopLine(tmp_path / "run")

@@ -10,12 +10,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from edge_vla.errors import ConfigError
 from edge_vla.guard.control import Event
-from edge_vla.guard.system import MAX_PACKETS, EventLog, WorkerWatch, drain
+from edge_vla.guard.system import MAX_PACKETS, EventLog, WorkerWatch, claim_priority, drain
 from edge_vla.guard.watch import Worker
 
 
@@ -124,3 +125,20 @@ def test_a_log_that_cannot_be_opened_is_said_at_once(tmp_path: Path) -> None:
 def test_no_log_is_fine() -> None:
     with EventLog(None) as log:
         log.write(event())
+
+
+@pytest.mark.parametrize("locks", [True, False])
+@pytest.mark.parametrize(("refused", "said"), [((), "SCHED_FIFO 10"), (("fifo",), "nice -10"), (("fifo", "nice"), "no priority")])
+def test_what_was_granted_is_said(monkeypatch: pytest.MonkeyPatch, refused: tuple[str, ...], said: str, *, locks: bool) -> None:
+    asked: list[str] = []
+
+    def grant(name: str) -> None:
+        asked.append(name)
+        if name in refused:
+            raise PermissionError(name)
+
+    monkeypatch.setattr(os, "sched_setscheduler", lambda *_: grant("fifo"))
+    monkeypatch.setattr(os, "setpriority", lambda *_: grant("nice"))
+    monkeypatch.setattr("edge_vla.guard.system.ctypes.CDLL", lambda _: SimpleNamespace(mlockall=lambda _flags: 0 if locks else -1))
+    assert claim_priority() == said + (", memory locked" if locks else "")
+    assert asked == (["fifo"] if not refused else ["fifo", "nice"])

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 
 from edge_vla.bases import BASES, make_base
+from edge_vla.bases.waveshare import WaveshareUGV
 from edge_vla.errors import BaseError, UnsafeCommand
 from edge_vla.guard.halt import Halt, bring_to_a_stand
 from edge_vla.guard.types import STILL, Feedback, Twist
@@ -251,3 +252,12 @@ def test_one_that_reports_by_itself_is_asked_nothing_and_one_that_does_not_is_as
             heard.sent(frame)
             assert now_ms == 20 or frame == make_base("ros_arduino").encode(STILL)
         reports(heard, 0.1, start_ms=now_ms)
+
+
+def test_a_base_whose_stop_is_none_is_told_nothing() -> None:
+    class Runaway(WaveshareUGV):
+        def decode_command(self, frame: bytes) -> Twist:
+            return Twist(0.1)
+
+    with pytest.raises(BaseError, match="is not a stop"):
+        Halt(Runaway(), 0).frames(0)
