@@ -156,7 +156,7 @@ def korean_value(word: str) -> float | None:
 
 def to_float(token: str) -> float | None:
     """A number token, a comma read as a decimal point: 1,000 is one metre rather than a thousand."""
-    if not (token[-1:].isdigit() and token.lstrip("-").replace(".", "").replace(",", "")[:1].isdigit()):
+    if not (token[-1:].isdecimal() and token.lstrip("-").replace(".", "").replace(",", "")[:1].isdecimal()):
         return None
     if len(token) > _MAX_NUMBER_CHARS:
         return math.inf

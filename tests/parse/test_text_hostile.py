@@ -189,3 +189,10 @@ def _flat(parts: Any) -> Iterator[Any]:
             yield part
         elif isinstance(part, (list, tuple)):
             yield from _flat(part)
+
+
+@pytest.mark.parametrize("text", ["st\u0c2fp\u2792\u12eb", "turn left \u2777 degrees", "move forward 0.\u24fd m", "\u00b2 m forward"])
+def test_a_digit_that_is_no_number_is_no_error_of_ours(text: str) -> None:
+    """str.isdigit says yes to circled and raised digits, float does not."""
+    action = parse_text(text)
+    assert all(abs(value) <= 1e3 for value in (action.linear_x, action.linear_y, action.angular_z))
