@@ -1,6 +1,6 @@
 """A robot profile: one TOML file, read once, to frozen and validated models. The defaults are `launch/sim.toml`.
 
-Knows nothing about adapters: whether a `kind` exists is said by `parts.py`, which constructs it.
+Knows nothing about adapters but the names of the cameras: what options a `kind` has is said by `parts.py`, which constructs it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from edge_vla import places
 from edge_vla.calibration import fill
-from edge_vla.errors import ConfigError
+from edge_vla.errors import ConfigError, did_you_mean
+from edge_vla.hidden import hide_passwords
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,6 +33,16 @@ __all__ = [
 ROBOT_PROFILE = Path("launch/robot.toml")  # the operator's own robot
 SIMULATED_PORT = "sim"  # the simulator opens a pty of its own and hands its path to the guard
 SIMULATED_CAMERA = "simulator"
+CAMERA_KINDS = (
+    "simulator",
+    "v4l2",
+    "csi",
+    "gstreamer",
+    "rtsp",
+    "http",
+    "video",
+    "images",
+)  # a test keeps them equal to edge_vla.cameras.CAMERAS
 SHORTEST_DEADMAN_MS = 200
 LINEAR_CEILING_MPS = 0.5
 ANGULAR_CEILING_RPS = 1.0
@@ -94,6 +105,19 @@ class CameraProfile(_Section):
     pitch_deg: float = Field(default=10.0, ge=-30, le=60)
     forward_m: float = Field(default=0.08, ge=-1.0, le=1.0)
     calibration: str = ""  # file of `python -m calib camera`, beside the profile: says width, height and hfov_deg
+    options: dict[str, bool | float | int | str] = Field(default_factory=dict)  # what this kind wants to know besides: docs/cameras.md
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in CAMERA_KINDS:
+            raise ValueError(f"= {value!r}: want one of {', '.join(CAMERA_KINDS)}{did_you_mean(value, CAMERA_KINDS, 0.0)}")
+        return value
+
+    @field_serializer("options")
+    def _shown(self, options: dict[str, bool | float | int | str]) -> dict[str, bool | float | int | str]:
+        """As a recording of a run has them: without the password of an address."""
+        return {key: hide_passwords(value) if isinstance(value, str) else value for key, value in options.items()}
 
 
 class LimitsProfile(_Section):
@@ -225,7 +249,7 @@ def _explain(problem: ErrorDetails) -> str:
     """One validation error as a line: key, value, and what is allowed there."""
     *where, key = [str(part) for part in problem["loc"]] or [""]
     model = _model(where)
-    name = f"[{where[0]}] {key}" if where else f"[{key}]"
+    name = f"[{where[0]}] {'.'.join([*where[1:], key])}" if where else f"[{key}]"
     if problem["type"] == "extra_forbidden":
         allowed = list(model.model_fields)
         nearest = get_close_matches(key, allowed, n=1, cutoff=0.0)[0]
@@ -244,7 +268,9 @@ def _model(where: list[str]) -> type[BaseModel]:
 
 def _allowed(model: type[BaseModel], key: str, problem: ErrorDetails) -> str:
     """What a field accepts, read off its own declaration so that message and check cannot differ."""
-    field = model.model_fields[key]
+    field = model.model_fields.get(key)
+    if field is None:  # inside a table of options
+        return problem["msg"]
     words = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
     bounds = [f"{words[name]} {getattr(rule, name)}" for rule in field.metadata for name in words if hasattr(rule, name)]
     if not bounds:

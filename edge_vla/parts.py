@@ -29,9 +29,9 @@ def make_base(profile: BaseProfile) -> Base:
 
 def make_camera(profile: CameraProfile, socket: Path | None) -> Camera:
     """The camera a profile names, open; `socket` is the simulator's. Raises ConfigError, CameraError."""
-    from edge_vla.cameras import make_camera as camera_by_name
+    from edge_vla.cameras.opening import open_camera
 
-    return camera_by_name(profile.kind, {"path": socket} if socket is not None else {})
+    return open_camera(profile, socket)
 
 
 def truth_of(camera: Camera, seq: int) -> Truth | None:

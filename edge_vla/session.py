@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from edge_vla.sim.process import SimProcess
     from edge_vla.sim.view import Truth
 
+UNDATED = ("shape", "sequence", "stamp", "future")  # refused before or for its stamp
 FIRST_FRAME_S = 15.0  # a camera may take this long to start streaming
 SWITCH_S = 0.0005  # what the 30 Hz loop waits for a thread that writes JSON; Python's usual 5 ms were the p99 of its ticks
 
@@ -162,10 +163,11 @@ class Session:
         self._stack.enter_context(swept())
         seeing = Seeing(engine, request.plan, guard.poses.at)
         steering, rules = Steering(guard, request.plan, profile.limits.ttl_ms), make_frame_rules(profile.camera)
-        see = SeeLoop(camera, seeing, rules.judge, steering.driven)
+        totals = Totals(1_000_000_000 // profile.steer.hz)
+        see = SeeLoop(camera, seeing, aged(rules.judge, totals), steering.driven)
         loop = SteerLoop(see, steering, profile.steer.hz)
         status = StatusLine(request.plan.goal.value, request.plan.target, simulated=profile.simulated)
-        notes = _Notes(Totals(loop.period_ns), recorder, status, camera, rules)
+        notes = _Notes(totals, recorder, status, camera, rules)
         self._stack.callback(see.stop)
         see.start()
         with status, favoured():
@@ -177,7 +179,7 @@ class Session:
         state = steering.state
         result, why = believed(result, why or state.why, still=bool(guard.confirmed_still))
         spoken = GOALS[request.plan.goal].answer.value == "words"
-        notices = [*self._notices, notes.warning, recorder.notice]
+        notices = [*self._notices, getattr(camera, "notice", ""), notes.warning, recorder.notice]
         ending = Ending(
             result, why, profile.simulated, request.engine, words=state.words if spoken else "", record=request.folder,
             notice="; ".join(filter(None, notices)), status=guard.status, counts=notes.dropped(see),
@@ -233,6 +235,18 @@ def believed(result: str, why: str, *, still: bool) -> tuple[str, str]:
     if still:
         return result, why
     return "fault", f"the wheels did not confirm zero; before that {result}: {why}" if why else "the wheels did not confirm zero"
+
+
+def aged(judge: Callable[[Frame, int, float], str | None], totals: Totals) -> Callable[[Frame, int, float], str | None]:
+    """The frame rules, with the age of every frame counted whose stamp is in order."""
+
+    def judged(frame: Frame, now_ns: int, driven: float) -> str | None:
+        why = judge(frame, now_ns, driven)
+        if why not in UNDATED:
+            totals.frame(now_ns - frame.t_capture_ns)
+        return why
+
+    return judged
 
 
 class _Warns(Protocol):

@@ -27,6 +27,7 @@ MAX_REASONS = 20  # different ones; the rest is "other"
 SOFT_STOPS = {"TTL": "commands stopped", "EVIDENCE": "the last look was too old", "INVALID": "invalid command", "BATTERY": "battery low"}
 REFUSALS = {"safe default": "unusable action", "reply refused": "reply refused"}  # how an action's description begins
 STAGE_WORDS = {
+    "frame_age": "frame age",
     "see": "see", "camera": "  camera", "engine": "  engine", "parse": "  parse", "steer": "steer", "note": "  note", "late": "  late by",
 }  # fmt: skip
 COLOURS = {"reached": "green", "not_found": "yellow", "timeout": "yellow", "interrupted": "yellow", "fault": "red"}
@@ -142,6 +143,10 @@ class Totals:
         stopped = _stop_reasons(tick)
         self.stops.update(stopped - self._stopped)
         self._stopped = stopped
+
+    def frame(self, age_ns: int) -> None:
+        """Count a frame whose stamp can be believed: how old it was when SEE took it."""
+        self._took_ns["frame_age"].append(age_ns)
 
     def noted(self, took_ns: int) -> None:
         """What counting, recording and showing a tick took, after the base was told."""

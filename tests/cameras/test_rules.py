@@ -124,6 +124,7 @@ def test_a_late_frame_still_counts_for_the_order() -> None:
         np.zeros((64, 48, 3), dtype=np.uint8),
         np.zeros((48, 64), dtype=np.uint8),
         np.zeros((48, 64, 4), dtype=np.uint8),
+        np.zeros((48, 64, 2), dtype=np.uint8),  # YUYV as it is
         np.zeros(SHAPE, dtype=np.float32),
         np.zeros((48, 128, 3), dtype=np.uint8)[:, ::2],
         np.zeros((0, 64, 3), dtype=np.uint8),
@@ -231,6 +232,15 @@ def test_odometry_that_trembles_at_rest_is_no_motion(fps: int) -> None:
         t_ns = NOW + k * 1_000_000_000 // fps
         assert rules.judge(Frame(STILL, t_ns, k), t_ns + 20 * MS, float(turns[k * 20 // fps])) is None
     assert "at rest" in rules.warning
+
+
+def test_a_still_scene_with_a_live_sensors_noise_is_never_frozen() -> None:
+    """One level of noise on a scene that stands, watched from a robot that moves."""
+    scene, noise, stream = noisy(9, sigma=30.0).astype(np.int16), np.random.default_rng(2), Stream()
+    for _ in range(60):
+        rgb = np.clip(scene + noise.integers(-1, 2, SHAPE), 0, 255).astype(np.uint8)
+        assert stream.show(rgb) is None
+    assert stream.rules.warning == ""
 
 
 def test_frozen_stays_frozen_when_the_robot_stops_because_of_it() -> None:
