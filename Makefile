@@ -30,7 +30,7 @@ TOOLS := $(VENV)/.tools
 GL := $(VENV)/.gl
 GST := $(VENV)/.gst
 
-.PHONY: help setup setup-learn run test check lint types format safety test-faults evaluate bench jetson-check train-default export-default wheel clean
+.PHONY: help setup setup-learn run test check lint types format safety test-faults soak evaluate bench jetson-check train-default export-default wheel clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ test-faults: $(LEARN) $(TOOLS)  ## the whole fault matrix, the process tests of 
 	$(PY) -m pytest -m "not jetson" tests/faults tests/guard tests/run/test_faults.py
 	$(PY) -m tests.faults.table --processes
 	$(PY) -m tests.faults.kills --count 1000
+
+soak: $(RUNTIME) $(GL)  ## half an hour of driving in the simulator: does memory grow, do ticks come later? ARGS="--minutes 30"
+	$(PY) -m benchmarks.soak $(ARGS)
 
 evaluate: $(RUNTIME) $(GL)  ## closed-loop evaluation in held-out rooms; ARGS="--engine oracle --episodes 20"
 	@$(PY) -m edge_vla.evaluate --goal find_object --episodes 100 --seed 1000000 $(ARGS)

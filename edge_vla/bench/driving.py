@@ -32,7 +32,7 @@ from edge_vla.live import favoured, swept
 from edge_vla.parts import make_base
 
 SIMULATED = "waveshare"  # the base whose firmware is simulated
-TICKS = re.compile(r"n (\d+), p50 ([\d.]+) ms, p99 ([\d.]+) ms, longest ([\d.]+) ms")  # as the guard logs them
+TICKS = re.compile(r"n (\d+), p50 ([\d.]+) ms, p99 ([\d.]+) ms, p99\.9 [\d.]+ ms, longest ([\d.]+) ms")  # as the guard logs them
 MS = 1_000_000
 PERIOD_NS = 32_360_680  # 20 ms x the golden ratio: commands meet all phases of the guard's 50 Hz evenly; a run's 30 Hz meets three
 PER_ROUND = 16  # commands

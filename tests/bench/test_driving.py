@@ -67,7 +67,8 @@ def test_too_many_lost_commands_are_no_measurement() -> None:
 
 def test_what_guards_say_of_their_ticks_is_summed_up() -> None:
     told = [
-        f"n {n}, p50 {p50} ms, p99 {p99} ms, longest {most} ms" for n, p50, p99, most in ((10, 0.4, 2, 5), (20, 0.6, 1, 3), (30, 0.5, 1, 4))
+        f"n {n}, p50 {p50} ms, p99 {p99} ms, p99.9 {p99} ms, longest {most} ms"
+        for n, p50, p99, most in ((10, 0.4, 2, 5), (20, 0.6, 1, 3), (30, 0.5, 1, 4))
     ]
     assert summed_up([*told, ""]) == "60 in 3 sessions, p50 0.500 ms, p99 at most 2.000 ms, longest 5.000 ms"
     assert summed_up([""]) == ""

@@ -25,7 +25,8 @@ def test_frames_of_the_profiles_camera_have_an_age(bundle: Path) -> None:
 
 def test_a_camera_that_is_none_is_refused(bundle: Path) -> None:
     base = {"kind": "waveshare", "port": "/dev/ttyUSB0", "track_m": 0.172, "max_wheel_mps": 0.6}
-    camera = {"kind": "periscope", "hfov_deg": 70.0, "height_m": 0.2, "pitch_deg": 5.0, "forward_m": 0.1}
+    camera = {"kind": "v4l2", "hfov_deg": 70.0, "height_m": 0.2, "pitch_deg": 5.0, "forward_m": 0.1}
     profile = RobotProfile.model_validate({"robot": {"domain": "real"}, "base": base, "camera": camera})
+    profile = profile.model_copy(update={"camera": profile.camera.model_copy(update={"kind": "periscope"})})  # no file can say that
     with pytest.raises(ConfigError, match="periscope"):
         watch(make_engine(str(bundle), threads=1, domain="sim"), profile, Meter(8))

@@ -37,7 +37,7 @@ NOT_THERE = {
     *(("bumper", kind) for kind in ("waveshare", "ros_arduino", "rosmaster", "roboclaw")),
     *(("edge", kind) for kind in ("waveshare", "ros_arduino", "rosmaster", "roboclaw")),
     *(("wheel in the air", kind) for kind in ("waveshare", "ros_arduino", "rosmaster", "roboclaw")),
-    *(("the base's own stop button", kind) for kind in ("waveshare", "ros_arduino", "rosmaster", "kobuki", "create2", "roboclaw")),
+    *(("the base stops by itself (button, charger)", kind) for kind in ("waveshare", "ros_arduino", "rosmaster", "kobuki", "roboclaw")),
     *(("current too high", kind) for kind in ("waveshare", "ros_arduino", "rosmaster")),
     ("battery low", "ros_arduino"),
     ("battery low for a moment", "ros_arduino"),

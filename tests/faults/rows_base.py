@@ -15,7 +15,7 @@ from tests.faults.rows_camera import drives_on
 MS = 1_000_000
 REPORTS = {  # hazards that each base can tell of
     "kobuki": Hazard.BUMPER | Hazard.CLIFF | Hazard.WHEEL_DROP | Hazard.OVER_CURRENT,
-    "create2": Hazard.BUMPER | Hazard.CLIFF | Hazard.WHEEL_DROP | Hazard.OVER_CURRENT,
+    "create2": Hazard.BUMPER | Hazard.CLIFF | Hazard.WHEEL_DROP | Hazard.OVER_CURRENT | Hazard.TRIPPED,  # its charger's plug
     "roboclaw": Hazard.OVER_CURRENT,
     "ev1": Hazard.BUMPER | Hazard.CLIFF | Hazard.WHEEL_DROP | Hazard.OVER_CURRENT | Hazard.TRIPPED,
 }
@@ -143,7 +143,7 @@ ROWS = [
     ),
     Row(
         33,
-        "the base's own stop button",
+        "the base stops by itself (button, charger)",
         AT_ONCE,
         meets(Hazard.TRIPPED),
         100 + SLOWEST_MS,

@@ -24,7 +24,7 @@ def test_the_documented_table_is_what_happens() -> None:
     table = written(VIRTUAL)
     for row in MATRIX:
         assert f"| {row.number} | {row.name} | " in table, "python -m tests.faults.table"
-    row = next(row for row in MATRIX if row.name == "the base's own stop button")
+    row = next(row for row in MATRIX if row.name == "the base stops by itself (button, charger)")
     assert virtual_line(row, {"ev1": play(row, "ev1")}) in table
 
 

@@ -231,6 +231,8 @@ def test_any_unknown_key_is_refused_with_a_message(key: str) -> None:
         ('[robot]\nhas_arm = "no"', ("[robot] has_arm = 'no'", "boolean")),
         ('[base]\nkind = "../x"', ("[base] kind = '../x'",)),
         ('[base]\nport = "/dev/ttyUSB0"', ("robot.domain = 'sim' wants base.port = 'sim', got '/dev/ttyUSB0'",)),
+        (REAL.replace("v4l2", "v4l"), ("[camera] kind = 'v4l': want one of simulator, v4l2, csi,", "did you mean 'v4l2'")),
+        (REAL + "options = {device = [1]}\n", ("[camera] options.device.str = [1]: Input should be a valid string",)),
         ('[camera]\nkind = "v4l2"', ("robot.domain = 'sim' wants camera.kind = 'simulator', got 'v4l2'",)),
         (REAL.replace("/dev/ttyTHS1", "sim"), ("robot.domain = 'real' wants base.port = anything but 'sim'",)),
         (REAL.replace("v4l2", "simulator"), ("robot.domain = 'real' wants camera.kind = anything but 'simulator'",)),
