@@ -6,10 +6,8 @@ capture has a double; a CSI camera wants a Jetson, so its source is another elem
 
 from __future__ import annotations
 
-import functools
 import os
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -26,13 +24,12 @@ from edge_vla.cameras.newest import NewestCamera
 from edge_vla.cameras.wanted import Wanted
 from edge_vla.sim.frames import FrameServer, Header
 from edge_vla.sim.view import Truth
+from tests.cameras.pictures import await_frame, same, write_film
+from tests.cameras.servers import HEIGHT, SYSTEM_PYTHON, WIDTH, FarSide, rtsp_server_runs
 from tests.doubles.v4l2_device import V4L2Device
 
 PATIENCE_S = 20.0
-WIDTH, HEIGHT = 320, 240
 REPLAY_FPS = 2  # of files: so far apart that a busy machine does not mistake one frame for the next
-FAR_SIDES = Path(__file__).parent / "far_sides"
-SYSTEM_PYTHON = "/usr/bin/python3"  # has GStreamer's bindings; no wheel does
 NO_GSTREAMER = "GStreamer is not installed: bash launch/gstreamer.sh"
 NO_RTSP_SERVER = "GStreamer's RTSP server is not installed: bash launch/gstreamer.sh"
 Picture = NDArray[np.uint8]
@@ -92,11 +89,6 @@ class SimulatorRig:
         while not self._server.wanted:
             assert time.monotonic() < give_up_s, "the camera asks for no frame"
             self._server.wait(time.monotonic_ns() + 1_000_000)
-
-
-def await_frame(camera: NewestCamera, there: Callable[[], bool], patience_s: float = PATIENCE_S) -> bool:
-    with camera._changed:
-        return camera._changed.wait_for(there, patience_s)
 
 
 class GStreamerRig:
@@ -208,33 +200,6 @@ class V4L2Rig(RepeatingRig):
         self._patch.undo()
 
 
-class FarSide:
-    """A server of pictures in a process of its own."""
-
-    def __init__(self, python: str, script: str, *words: str) -> None:
-        period_ms = 50
-        command = [python, str(FAR_SIDES / script), str(WIDTH), str(HEIGHT), str(period_ms), *words]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-        assert self._process.stdout is not None
-        self.port = int(self._process.stdout.readline())
-
-    def show(self, rgb: Picture) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(rgb.tobytes())
-        self._process.stdin.flush()
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-
-@functools.cache
-def rtsp_server_runs() -> bool:
-    wants = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer, Gst; Gst.init(None); assert "
-    wants += " and ".join(f"Gst.ElementFactory.find({name!r})" for name in ("x264enc", "rtph264pay", "videoconvert"))
-    return Path(SYSTEM_PYTHON).exists() and not subprocess.run([SYSTEM_PYTHON, "-c", wants], capture_output=True, check=False).returncode
-
-
 class StreamRig(RepeatingRig):
     """A network camera: a server on this machine."""
 
@@ -297,7 +262,7 @@ class VideoRig(FileRig):
 
     def open(self, *pictures: Picture, **options: object) -> Any:
         if pictures:
-            write_film(self.path, pictures)
+            write_film(self.path, pictures, REPLAY_FPS)
         self._camera = make_camera("video", {"file": str(self.path), **options}, Wanted(WIDTH, HEIGHT, REPLAY_FPS))  # type: ignore[assignment]
         return self._camera
 
@@ -321,23 +286,6 @@ class ImagesRig(FileRig):
 
     def unplug(self) -> None:
         pass  # a folder that was opened is known; each picture is read when it is due
-
-
-def write_film(path: Path, pictures: Any, fps: float = REPLAY_FPS) -> None:
-    height, width = pictures[0].shape[:2]
-    film = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*"MPNG"), fps, (width, height))
-    assert film.isOpened()
-    for rgb in pictures:
-        film.write(np.ascontiguousarray(rgb[..., ::-1]))
-    film.release()
-
-
-def same(a: Picture, b: Picture, tolerance: int) -> bool:
-    """Equal; through a lossy codec, in the means of 16 x 16 blocks."""
-    if tolerance == 0:
-        return np.array_equal(a, b)
-    blocks = [rgb.reshape(HEIGHT // 16, 16, WIDTH // 16, 16, 3).mean(axis=(1, 3)) for rgb in (a, b)]
-    return bool(np.abs(blocks[0] - blocks[1]).max() <= tolerance)
 
 
 RIGS: dict[str, Callable[[Path], Rig]] = {

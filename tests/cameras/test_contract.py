@@ -15,7 +15,7 @@ from edge_vla.cameras import CAMERAS, make_camera
 from edge_vla.config import CAMERA_KINDS
 from edge_vla.errors import CameraError, ConfigError
 from tests.cameras.conftest import EXCEPTIONS
-from tests.cameras.rigs import same
+from tests.cameras.pictures import same
 
 READ_S = 20.0  # patience where a frame is sure to come
 NONE_S = 0.02

@@ -21,7 +21,8 @@ from edge_vla.cameras.launch import words_of
 from edge_vla.cameras.stalls import STALL_NS
 from edge_vla.cameras.wanted import Wanted
 from edge_vla.errors import CameraError, ConfigError
-from tests.cameras.rigs import NO_GSTREAMER, GStreamerRig, await_frame
+from tests.cameras.pictures import await_frame
+from tests.cameras.rigs import NO_GSTREAMER, GStreamerRig
 from tests.cameras.test_contract import picture
 
 READ_S = 20.0

@@ -18,7 +18,8 @@ from edge_vla.cameras.reopen import Reopening
 from edge_vla.config import CameraProfile
 from edge_vla.errors import CameraError
 from edge_vla.types import Frame
-from tests.cameras.rigs import V4L2Rig, await_frame
+from tests.cameras.pictures import await_frame
+from tests.cameras.rigs import V4L2Rig
 from tests.cameras.test_contract import picture
 from tests.cameras.test_gstreamer import read_to_the_end
 

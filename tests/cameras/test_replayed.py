@@ -15,7 +15,7 @@ import pytest
 from edge_vla.cameras import make_camera
 from edge_vla.cameras.wanted import Wanted
 from edge_vla.errors import CameraError
-from tests.cameras.rigs import write_film
+from tests.cameras.pictures import write_film
 from tests.cameras.test_contract import picture
 from tests.cameras.test_gstreamer import read_to_the_end
 
