@@ -20,6 +20,9 @@ PIP := $(PY) -m pip -qq --disable-pip-version-check install
 # torch goes in first and by itself: any range that another package states would fetch the newest CUDA build.
 TORCH := $(shell sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' setup.py)
 
+# Whose every branch must be run.
+SAFETY := tests/guard tests/bases tests/inputs
+
 # pytest's exit code where nothing was selected.
 NONE := 5
 
@@ -27,10 +30,11 @@ comma := ,
 RUNTIME := $(VENV)/.runtime-$(subst $(comma),-,$(EXTRAS))
 LEARN := $(VENV)/.learn
 TOOLS := $(VENV)/.tools
+PROOF := $(VENV)/.proof
 GL := $(VENV)/.gl
 GST := $(VENV)/.gst
 
-.PHONY: help setup setup-learn run test check lint types format safety test-faults soak evaluate bench jetson-check train-default export-default wheel clean
+.PHONY: help setup setup-learn run test check lint types format safety test-faults mutants fuzz soak evaluate bench jetson-check train-default export-default wheel clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,7 +53,8 @@ test: $(LEARN) $(TOOLS) $(GL) $(GST)  ## every test that needs no Jetson; ARGS="
 	side=0; $(PY) -m pytest -n $(JOBS) --dist loadfile -m "not deadline and not jetson" $(ARGS) || side=$$?; \
 	[ $$side -eq $(NONE) -a $$alone -eq 0 ] || exit $$side
 
-check: lint types safety test  ## what CI runs
+check: lint types safety  ## what CI runs: lint, types, and every test once, those of the guard and the bases under `make safety`
+	@$(MAKE) --no-print-directory test ARGS="$(SAFETY:%=--ignore=%) $(ARGS)"
 
 lint: $(TOOLS)  ## ruff: rules and format
 	$(PY) -m ruff check .
@@ -64,7 +69,7 @@ format: $(TOOLS)  ## rewrite the code as `make lint` wants it
 
 safety: $(LEARN) $(TOOLS)  ## the guard's and the codecs' tests must run every branch of them, in their processes too
 	@$(PY) -m coverage erase
-	$(PY) -m coverage run -m pytest -q -m "not slow and not jetson" tests/guard tests/bases tests/inputs
+	$(PY) -m coverage run -m pytest -q -m "not jetson" $(SAFETY)
 	@$(PY) -m coverage combine --quiet 2>/dev/null || true  # what was killed in a test leaves no data, or half of it
 	$(PY) -m coverage report --include="edge_vla/guard/*,edge_vla/bases/*" --omit="edge_vla/bases/check.py" --fail-under=100
 
@@ -72,6 +77,13 @@ test-faults: $(LEARN) $(TOOLS)  ## the whole fault matrix, the process tests of 
 	$(PY) -m pytest -m "not jetson" tests/faults tests/guard tests/run/test_faults.py
 	$(PY) -m tests.faults.table --processes
 	$(PY) -m tests.faults.kills --count 1000
+
+mutants: $(LEARN) $(TOOLS) $(PROOF)  ## every small change to limits, ramps, wheels, the state machine and each encoder must fail a test: an hour; ARGS="state ev1"
+	@CI=1 $(PY) -m tests.mutants $(ARGS)
+
+fuzz: $(RUNTIME) $(TOOLS) $(PROOF)  ## ten minutes of parsers led by coverage (Python 3.11 and later), ten million replies and ticks of a guard: an hour
+	$(PY) -m tests.faults.parsers --minutes 10
+	$(PY) -m tests.faults.fuzz --jobs $(JOBS)
 
 soak: $(RUNTIME) $(GL)  ## half an hour of driving in the simulator: does memory grow, do ticks come later? ARGS="--minutes 30"
 	$(PY) -m benchmarks.soak $(ARGS)
@@ -125,6 +137,11 @@ $(LEARN): setup.py $(RUNTIME) | $(PY)
 $(TOOLS): setup.py $(RUNTIME) | $(PY)
 	@echo "setup: installing the test and lint tools, edge_vla[test,dev]"
 	@$(PIP) -e ".[$(EXTRAS),test,dev]"
+	@touch $@
+
+$(PROOF): setup.py $(TOOLS) | $(PY)
+	@echo "setup: installing Cosmic Ray and Atheris, edge_vla[proof]"
+	@$(PIP) -e ".[$(EXTRAS),proof]"
 	@touch $@
 
 $(GST): launch/gstreamer.sh | $(PY)

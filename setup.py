@@ -50,6 +50,7 @@ setup(
         "export": ["onnx>=1.18", "onnxscript>=0.5", ONNXRUNTIME],
         "test": ["pytest>=9.0", "pytest-randomly>=3.16", "pytest-xdist>=3.6", "hypothesis>=6.115", "coverage>=7.6"],
         "dev": ["ruff>=0.14", "mypy>=1.18", "supervision>=0.31"],
+        "proof": ["cosmic-ray>=8.4", 'atheris>=3.0; python_version >= "3.11"'],  # `make mutants`, `make fuzz`
     },
     classifiers=[
         "Programming Language :: Python :: 3 :: Only",

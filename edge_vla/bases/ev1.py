@@ -102,7 +102,7 @@ class EV1:
         if not max(map(abs, wheels)) <= self._traits.max_wheel_mps * (1.0 + 1e-9):
             raise UnsafeCommand(f"wheels {wheels} m/s: want at most {self._traits.max_wheel_mps}")
         x, y, turn = (quanta(value, QUANTUM) for value in (twist.linear_x, twist.linear_y, twist.angular_z))
-        if max(abs(x), abs(y)) > MAX_LINEAR or abs(turn) > MAX_TURN:
+        if not _taken(x, y, turn):
             raise UnsafeCommand(f"{twist}: want at most {MAX_LINEAR * QUANTUM} m/s and {MAX_TURN * QUANTUM} rad/s")
         if self._seq == MAX_SEQ:
             raise UnsafeCommand(f"number {MAX_SEQ} is the last: no more velocities in this session")
@@ -115,7 +115,7 @@ class EV1:
         if match is None or frame != _sealed(frame[:-7].decode()) or int(match[1]) > MAX_SEQ or int(match[5]) != TTL_MS:
             raise UnsafeCommand(f"{frame!r} is no velocity")
         x, y, turn = (int(match[k]) for k in (2, 3, 4))
-        if max(abs(x), abs(y)) > MAX_LINEAR or abs(turn) > MAX_TURN:
+        if not _taken(x, y, turn):
             raise UnsafeCommand(f"{frame!r}: want at most {MAX_LINEAR} mm/s and {MAX_TURN} mrad/s")
         return Twist(x * QUANTUM, y * QUANTUM, turn * QUANTUM)
 
@@ -174,6 +174,11 @@ class EV1:
             return None
         self._travelled = [sum(pair) for pair in zip(self._travelled, steps, strict=True)]
         return speeds
+
+
+def _taken(x: int, y: int, turn: int) -> bool:
+    """Whether the base takes so many mm/s and mrad/s."""
+    return max(abs(x), abs(y)) <= MAX_LINEAR and abs(turn) <= MAX_TURN
 
 
 def _sealed(text: str) -> bytes:

@@ -84,7 +84,7 @@ class Kobuki:
 
     def decode_command(self, frame: bytes) -> Twist:
         """The twist of a base control frame. Raises UnsafeCommand for anything else."""
-        if len(frame) != 10 or frame != _frame(BASE_CONTROL, frame[5:9]):
+        if frame != _frame(BASE_CONTROL, frame[5:9]):
             raise UnsafeCommand(f"{frame.hex(' ')} is no base control")
         speed, radius = struct.unpack_from("<2h", frame, 5)
         said = _twist_of(speed, radius)

@@ -132,7 +132,7 @@ class RoboClaw:
 
     def decode_command(self, frame: bytes) -> Twist:
         """The twist of a speed packet exactly as `encode` writes it. Raises UnsafeCommand for anything else."""
-        if len(frame) != 12 or frame != self._packet(SPEEDS, frame[2:10]):
+        if frame != self._packet(SPEEDS, frame[2:10]):
             raise UnsafeCommand(f"{frame.hex(' ')!r} is no speed packet for address {self._address:#x}")
         ticks: tuple[int, int] = struct.unpack(">2i", frame[2:10])
         if max(map(abs, ticks)) > self._most_ticks:

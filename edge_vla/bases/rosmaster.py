@@ -95,7 +95,7 @@ class Rosmaster:
 
     def decode_command(self, frame: bytes) -> Twist:
         """The twist of a motion frame exactly as `encode` writes it. Raises UnsafeCommand for anything else."""
-        if len(frame) != 12 or frame != self._frame(MOTION, frame[4:11]) or frame[4] != self._car.type:
+        if frame != self._frame(MOTION, frame[4:11]) or frame[4] != self._car.type:
             raise UnsafeCommand(f"{frame.hex(' ')} is no motion frame of car type {self._car.type}")
         x, y, turn = struct.unpack_from("<3h", frame, 5)
         return Twist(x * QUANTUM, y * QUANTUM, turn * QUANTUM)

@@ -65,23 +65,35 @@ def replies(rng: random.Random) -> Iterator[str]:
             yield rng.choice(("", " ")).join(rng.choices(WORDS, k=rng.randrange(8)))
 
 
+class Reader:
+    """Every parser and the validator, and what they may make of a reply."""
+
+    def __init__(self) -> None:
+        self._parser, self._validator = VLAActionParser(), ActionValidator()
+
+    def read(self, text: str) -> int:
+        """How many of its actions move. Raises ValueError for what is unsafe."""
+        moving = 0
+        with suppress(ParseError):
+            for box in parse_detections(text):
+                _want(0.0 <= box.y_min <= box.y_max <= 1.0 and 0.0 <= box.x_min <= box.x_max <= 1.0, "a box outside the picture")
+        for action in (self._parser.parse_text_output(text), self._parser.parse_segmentation_output(text, 320, 240)):
+            safe = self._validator.validate_action(action)
+            speeds = (safe.linear_x, safe.linear_y, safe.angular_z)
+            _want(all(map(math.isfinite, speeds)), "no number")
+            _want(math.hypot(safe.linear_x, safe.linear_y) <= 0.5 + 1e-9 and abs(safe.angular_z) <= 1.0 + 1e-9, f"{speeds}")
+            moving += speeds != (0.0, 0.0, 0.0)
+        return moving
+
+
 def fuzz_replies(seed: int) -> tuple[int, list[str]]:
     """(actions that move, what was unsafe) of one batch."""
-    rng, bad, moving = random.Random(seed), [], 0
-    parser, validator = VLAActionParser(), ActionValidator()
+    rng, reader, bad, moving = random.Random(seed), Reader(), [], 0
     source = replies(rng)
     for _ in range(BATCH):
         text = next(source)
         try:
-            with suppress(ParseError):
-                for box in parse_detections(text):
-                    _want(0.0 <= box.y_min <= box.y_max <= 1.0 and 0.0 <= box.x_min <= box.x_max <= 1.0, "a box outside the picture")
-            for action in (parser.parse_text_output(text), parser.parse_segmentation_output(text, 320, 240)):
-                safe = validator.validate_action(action)
-                speeds = (safe.linear_x, safe.linear_y, safe.angular_z)
-                _want(all(map(math.isfinite, speeds)), "no number")
-                _want(math.hypot(safe.linear_x, safe.linear_y) <= 0.5 + 1e-9 and abs(safe.angular_z) <= 1.0 + 1e-9, f"{speeds}")
-                moving += speeds != (0.0, 0.0, 0.0)
+            moving += reader.read(text)
         except Exception as err:  # noqa: BLE001 - whatever it is, it is what is looked for
             bad.append(f"{text!r}: {err!r}")
     return moving, bad

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import FrozenInstanceError, fields
 
 import pytest
 from hypothesis import given
@@ -44,6 +44,11 @@ def test_braking_is_never_weaker_than_accelerating(acc: str, dec: str) -> None:
     assert getattr(Limits(**{acc: 2.0, dec: 2.0}), dec) == 2.0
     with pytest.raises(ConfigError, match=acc):
         Limits(**{acc: 2.0, dec: 2.0 - EPS})
+
+
+def test_limits_do_not_change_after_they_were_checked() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Limits().max_linear_mps = 9.0  # type: ignore[misc]
 
 
 def test_the_defaults_are_these() -> None:
@@ -129,13 +134,14 @@ def test_a_clamp_stops_rather_than_turns_an_arc_into_a_spin() -> None:
     assert lim.clamp_curvature(Twist(0.4, 0.0, 0.4), LIMITS, 0.0099) == STILL
     assert lim.clamp_curvature(Twist(0.4), LIMITS, 0.005) == Twist(0.005)  # straight on stays straight on
     assert lim.clamp_curvature(Twist(0.01, 0.0, 1.5), LIMITS) == STILL
+    assert lim.clamp_curvature(Twist(0.01, 0.0, -1.5), LIMITS) == STILL
     assert lim.clamp_curvature(Twist(0.005, 0.0, 1.5), LIMITS).angular_z == 1.0  # it was as good as a spin already
 
 
 @pytest.mark.parametrize("nothing", [0.0, -0.0, -EPS, -1.0, -math.inf, math.nan])
 @pytest.mark.parametrize("asked", [Twist(0.3), Twist(-0.3), Twist(0.0, 0.3), Twist(0.3, 0.0, 0.5), Twist(0.005, 0.0, 0.5), Twist(1e308)])
 def test_without_a_speed_of_the_moment_nothing_drives(asked: Twist, nothing: float) -> None:
-    assert lim.clamp_curvature(asked, LIMITS, nothing) == STILL
+    assert str(lim.clamp_curvature(asked, LIMITS, nothing)) == str(STILL)  # no minus zero
 
 
 @pytest.mark.parametrize("nothing", [0.0, -1.0, math.nan])
@@ -213,3 +219,7 @@ def test_from_the_bound_the_robot_stops_exactly_at_the_margin(clear_m: float) ->
 def test_a_hair_of_clear_distance_is_a_hair_of_speed() -> None:
     assert 0.0 < lim.speed_bound_mps(0.05 + EPS, LIMITS) < 1e-8
     assert lim.speed_bound_mps(math.inf, LIMITS) == math.inf  # the clamp's own limit is left
+
+
+def test_brakes_beyond_all_numbers_are_no_speed() -> None:
+    assert lim.speed_bound_mps(1.0, Limits(dec_mps2=1e308, reaction_s=10.0)) == 0.0

@@ -57,6 +57,19 @@ def test_reversing_brakes_to_zero_and_then_only_accelerates() -> None:
     assert step(Twist(0.03), Twist(-0.5), 0.02) == STILL
 
 
+@pytest.mark.parametrize(("speed", "target"), [(0.014, -0.3), (0.025, -0.07), (-0.048, 0.3)])
+def test_an_axis_that_crosses_is_exactly_zero_there(speed: float, target: float) -> None:
+    """In floating point the sum that ends there ends a hair beside it."""
+    assert step(Twist(speed), Twist(target), abs(speed) / 1.5).linear_x == 0.0
+
+
+def test_only_the_axis_that_crosses_is_zero_there() -> None:
+    # 0.015 m/s at 1.5 m/s2 is 10 ms and 0.015 / 0.3 of the way: the turn goes as far of its own
+    after = step(Twist(0.015, 0.0, 0.5), Twist(-0.285, 0.0, -0.4), 0.01)
+    assert after.linear_x == 0.0
+    assert after.angular_z == pytest.approx(0.5 - 0.05 * 0.9)
+
+
 def test_all_axes_arrive_together() -> None:
     after = step(Twist(), Twist(0.5, 0.0, 0.1), 0.02)
     assert after.angular_z / after.linear_x == pytest.approx(0.1 / 0.5)
@@ -170,6 +183,15 @@ def test_no_axis_ever_brakes_later_for_the_jerk_of_another(last: Twist, rate: Tw
             assert y == f
 
 
+def test_near_the_wish_the_rate_falls_so_that_it_ends_there() -> None:
+    # j = 3 m/s3 * 20 ms; the rate from which the last 0.02 m/s end at rate zero is (sqrt(j2 + 8 * 3 * 0.02) - j) / 2
+    wanted = (math.sqrt(0.06**2 + 8.0 * 3.0 * 0.02) - 0.06) / 2.0
+    twist, rate = smooth(Twist(0.48), Twist(0.33), Twist(0.5), 0.02)
+    assert (rate.linear_x, twist.linear_x) == pytest.approx((wanted, 0.48 + wanted * 0.02), abs=1e-12)
+    twist, rate = smooth(Twist(-0.48), Twist(-0.33), Twist(-0.5), 0.02)
+    assert (rate.linear_x, twist.linear_x) == pytest.approx((-wanted, -0.48 - wanted * 0.02), abs=1e-12)
+
+
 def test_a_rate_against_the_wish_is_first_taken_back() -> None:
     assert smooth(STILL, Twist(-0.5), Twist(0.5), 0.02) == (STILL, STILL)
 
@@ -192,6 +214,7 @@ def test_the_default_jerk_smooths_nothing_at_the_guards_rate() -> None:
 
 def test_stopping_distance_by_hand() -> None:
     assert ramp.stopping_distance(-0.4, -0.5, 1.5, 0.2) == pytest.approx(0.4 * 0.2 + 0.25 / 3.0)
+    assert ramp.stopping_distance(0.4, 0.5, 0.8, 0.0) == pytest.approx(0.25 / 1.6)  # weak brakes, no lag
 
 
 @pytest.mark.parametrize("numbers", [*((bad, 0.3, 1.5, 0.2) for bad in NOT_FINITE), *((0.3, bad, 1.5, 0.2) for bad in NOT_FINITE)])
@@ -215,6 +238,7 @@ def test_a_reaction_before_its_cause_is_none(before: float) -> None:
 def test_declared_stop_time() -> None:
     assert ramp.declared_stop_s(0.3, 0.15) == pytest.approx(0.15 * math.log(15))
     assert ramp.declared_stop_s(-0.3, 0.15, 1.5) == pytest.approx(0.2 + 0.05 + 0.15 * math.log(15))
+    assert ramp.declared_stop_s(0.3, 0.0, 0.5) == pytest.approx(0.6 + 0.05)  # weak brakes, a motor without lag
     assert ramp.declared_stop_s(0.0, 0.15) == 0.0
     assert ramp.declared_stop_s(0.02, 0.15) == 0.0
     assert 0.0 < ramp.declared_stop_s(0.02 + EPS, 0.15) < 1e-7

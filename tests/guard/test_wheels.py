@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 from hypothesis import given
@@ -32,6 +33,18 @@ both = pytest.mark.parametrize("kind", [wh.Differential, wh.Mecanum])
 def test_wheels_by_hand() -> None:
     assert wh.wheels_from_twist(Twist(0.3, 0.0, 0.5), 0.2) == pytest.approx((0.25, 0.35))
     assert wh.wheels_from_twist(Twist(0.0, 0.0, 1.0), 0.2) == (-0.1, 0.1)  # counter-clockwise: right wheel forward
+    assert wh.twist_from_wheels(-0.1, 0.1, 0.2) == Twist(0.0, 0.0, 1.0)
+
+
+def test_who_can_move_sideways() -> None:
+    assert (DRIVE.sideways, MECANUM.sideways) == (False, True)
+
+
+@both
+def test_a_drive_keeps_its_size(kind: Kind) -> None:
+    name = "track_m" if kind is wh.Differential else "reach_m"
+    with pytest.raises(FrozenInstanceError):
+        setattr(kind(0.2), name, 0.1)
 
 
 @given(twists)
@@ -99,7 +112,7 @@ def test_a_diagonal_is_twice_as_hard_on_two_wheels() -> None:
 @both
 @pytest.mark.parametrize("nothing", [0.0, -0.0, -0.7, -math.inf, math.nan])
 def test_wheels_that_may_not_turn_stand_still(kind: Kind, nothing: float) -> None:
-    assert wh.saturate(Twist(0.3, 0.0, 0.5), kind(0.2), nothing) == STILL
+    assert str(wh.saturate(Twist(-0.3, 0.0, -0.5), kind(0.2), nothing)) == str(STILL)  # no minus zero
 
 
 @both
@@ -145,6 +158,7 @@ def test_quanta_go_towards_zero_by_less_than_one(value: float) -> None:
         (-0.00009, 0),
         (0.0001, 1),
         (-0.0001, -1),
+        (-0.99999999e-4, -1),
         (0.0, 0),
         (-0.0, 0),
         (5e-324, 0),
@@ -171,6 +185,16 @@ def test_a_frame_that_says_what_was_meant_passes() -> None:
     wh.check_decoded(Twist(0.7), Twist(0.7), TRAITS, 0.7)
 
 
+@pytest.mark.parametrize("meant", [0.0, 0.7])
+def test_a_quantum_and_a_hundredth_is_the_edge(meant: float) -> None:
+    coarse = replace(TRAITS, wheel_quantum_mps=0.1)
+    edge = meant + wh.CHECK_SLACK * 0.1
+    wh.check_decoded(Twist(edge), Twist(max(meant, edge - 0.1)), coarse, 0.7)
+    wh.check_decoded(Twist(wh.CHECK_SLACK * 0.1), STILL, coarse, 0.7)
+    with pytest.raises(UnsafeCommand):
+        wh.check_decoded(Twist(math.nextafter(edge, 1.0)), Twist(meant), coarse, 0.7)
+
+
 @pytest.mark.parametrize(
     ("decoded", "wanted"),
     [
@@ -178,6 +202,7 @@ def test_a_frame_that_says_what_was_meant_passes() -> None:
         (Twist(0.0, 0.0, 0.1), Twist()),  # turns
         (Twist(0.701), Twist(0.701)),  # too fast
         (Twist(0.3, 0.01), Twist(0.3)),  # sideways
+        (Twist(0.3, -0.01), Twist(0.3)),
         (Twist(math.nan), Twist(0.3)),
         (Twist(math.inf), Twist(math.inf)),
         (Twist(0.3), Twist(math.nan, 0.0, math.nan)),

@@ -109,8 +109,9 @@ def test_moving_wheels_of_a_base_whose_host_is_gone(
     rows = firmware.rows()
     assert max(abs(speed) for row in rows if row["t_ns"] < onset_ns for speed in row["wheels"]) > 0.15, "they did turn"
     accepted = [row for row in rows if row["t_ns"] >= onset_ns and row["accepted"]]
-    assert len(accepted) >= 10
-    assert {target for row in accepted for target in row["targets"]} == {0.0}
+    told_off = [set(row["targets"]) == {0.0} for row in accepted]
+    assert told_off == sorted(told_off), "only what the host had written before it went comes before the first zero"
+    assert sum(told_off) >= 10
     ends = [row["wheels"] for row in rows if row["t_ns"] >= end_ns][:1] or [rows[-1]["wheels"]]
     assert all(abs(speed) < 0.02 for speed in ends[0])
 
