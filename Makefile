@@ -78,7 +78,7 @@ test-faults: $(LEARN) $(TOOLS)  ## the whole fault matrix, the process tests of 
 	$(PY) -m tests.faults.table --processes
 	$(PY) -m tests.faults.kills --count 1000
 
-mutants: $(LEARN) $(TOOLS) $(PROOF)  ## every small change to limits, ramps, wheels, the state machine and each encoder must fail a test: an hour; ARGS="state ev1"
+mutants: $(LEARN) $(TOOLS) $(PROOF)  ## every small change to limits, wheels, the state machine and each encoder must fail a test: an hour; ARGS="state ev1"
 	@CI=1 $(PY) -m tests.mutants $(ARGS)
 
 fuzz: $(RUNTIME) $(TOOLS) $(PROOF)  ## ten minutes of parsers led by coverage (Python 3.11 and later), ten million replies and ticks of a guard: an hour

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from edge_vla.guard.stopline import runtime_folder, stop_all
+from edge_vla.guard.stopline import runtime_folder, runtime_folders, stop_all
 
 NOBODY = 1
 
@@ -18,7 +18,7 @@ def main() -> int:
     left = f", {gone} of guards that are gone were removed" if gone else ""
     sys.stdout.write(f"{told} told to stop{left}\n")
     if not told:
-        sys.stderr.write(f"no guard listens in {runtime_folder()}\n")
+        sys.stderr.write(f"no guard listens in {', '.join(map(str, runtime_folders() or [runtime_folder()]))}\n")
     return 0 if told else NOBODY
 
 

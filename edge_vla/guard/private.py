@@ -14,6 +14,7 @@ from edge_vla.errors import ConfigError
 from edge_vla.guard.system import drain
 
 Own = TypeVar("Own", bound="PrivateSocket")
+SERVICE = Path("/run/edge_vla/edge_vla")  # of launch/edge_vla.service, which no login shell calls its own
 PATH_BYTES = 107  # of a socket's name, in Linux
 
 
@@ -21,6 +22,13 @@ def runtime_folder() -> Path:
     """Where the sockets of this user's guards are: private, and gone with the session where the system has such a place."""
     base = os.environ.get("XDG_RUNTIME_DIR")
     return Path(base, "edge_vla") if base and Path(base).is_dir() else Path(f"/tmp/edge_vla-{os.getuid()}")  # noqa: S108 - checked below
+
+
+def runtime_folders() -> list[Path]:
+    """Wherever a guard may listen to this user: in this session, under systemd, in a login of another kind. Those that are there."""
+    user = os.getuid()
+    known = (runtime_folder(), SERVICE, Path(f"/run/user/{user}/edge_vla"), Path(f"/tmp/edge_vla-{user}"))  # noqa: S108 - read only
+    return [folder for folder in dict.fromkeys(known) if os.access(folder, os.W_OK | os.X_OK)]
 
 
 def private(folder: Path) -> Path:

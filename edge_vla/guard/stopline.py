@@ -6,9 +6,9 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 
-from edge_vla.guard.private import PATH_BYTES, PrivateSocket, private, runtime_folder
+from edge_vla.guard.private import PATH_BYTES, PrivateSocket, private, runtime_folder, runtime_folders
 
-__all__ = ["PATH_BYTES", "SUFFIX", "StopLine", "private", "runtime_folder", "stop_all"]
+__all__ = ["PATH_BYTES", "SUFFIX", "StopLine", "private", "runtime_folder", "runtime_folders", "stop_all"]
 
 SUFFIX = ".stop"
 
@@ -26,9 +26,10 @@ class StopLine(PrivateSocket):
 
 
 def stop_all(folder: Path | None = None) -> tuple[int, int]:
-    """Write to every STOP line of this user: (guards that were told, lines that nobody listens to any more, removed)."""
+    """Write to every STOP line of `folder`, or of all this user reaches: (guards told, lines that nobody listens to any more, removed)."""
+    folders = runtime_folders() if folder is None else [folder]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as line:
-        told = [_told(line, path) for path in sorted((folder or runtime_folder()).glob(f"*{SUFFIX}"))]
+        told = [_told(line, path) for place in folders for path in sorted(place.glob(f"*{SUFFIX}"))]
     return sum(told), len(told) - sum(told)
 
 

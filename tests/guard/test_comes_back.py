@@ -13,7 +13,7 @@ from edge_vla.guard.client import GuardProcess
 from edge_vla.guard.memory import LatchMemory
 from edge_vla.guard.settings import GuardSettings
 from edge_vla.guard.state import FaultCode, GuardState
-from edge_vla.guard.stopline import stop_all
+from edge_vla.guard.stopline import runtime_folder, stop_all
 from edge_vla.latched import require_unlatched
 
 pytestmark = pytest.mark.deadline
@@ -89,7 +89,7 @@ def test_an_operators_stop_outlives_the_run_and_the_runs_own_does_not(rig, tmp_p
     assert LatchMemory(settings.memory_path).machine.fault is FaultCode.NONE, "as Ctrl-C ends a run"
     with GuardProcess.start(settings) as guard:
         rig.wait_for(lambda: guard.poll().state is GuardState.DISARMED)  # type: ignore[union-attr]
-        assert stop_all()[0] >= 1
+        assert stop_all(runtime_folder())[0] >= 1
         rig.wait_for(lambda: guard.poll().state is GuardState.ESTOP_LATCHED)  # type: ignore[union-attr]
     found = LatchMemory(settings.memory_path).machine
     assert (found.state, found.fault, found.fault_id) == (GuardState.ESTOP_LATCHED, FaultCode.OPERATOR_STOP, 2)

@@ -66,6 +66,13 @@ def test_calm_longer_than_a_second_is_calm() -> None:
     assert waiting.settle(7 * S, clear=True, still=True).state is GuardState.ARMED_IDLE
 
 
+def test_the_third_stop_a_nanosecond_before_ten_seconds_latches() -> None:
+    machine = MOVING
+    for t_ns in (0, 5 * S, 10 * S - 1):
+        machine = replace(machine, state=GuardState.MOVING).soft_stop(t_ns, StopCause.TTL)
+    assert machine.fault is FaultCode.SOFT_STOPS
+
+
 def test_soft_stops_of_long_ago_are_forgotten() -> None:
     machine = MOVING
     for t_ns in (0, 5 * S, 16 * S, 27 * S):

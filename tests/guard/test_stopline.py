@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from edge_vla import stop
 from edge_vla.errors import ConfigError
 from edge_vla.guard.ramp import declared_stop_s
 from edge_vla.guard.state import FaultCode, GuardState
-from edge_vla.guard.stopline import StopLine, private, runtime_folder, stop_all
+from edge_vla.guard.stopline import StopLine, private, runtime_folder, runtime_folders, stop_all
 from edge_vla.guard.types import STILL, Twist
 
 GO = Twist(0.3)
@@ -115,16 +114,39 @@ def test_a_guard_that_hears_it_stops_at_once_and_latches(bench) -> None:
     assert bench.first(onset_ns, lambda twist: twist != STILL) == float("inf")
 
 
-def test_nobody_there_is_said(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "edge_vla.stop"],
-        env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
+def test_a_service_is_reached_from_a_login_shell_and_what_is_not_ours_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, service = private(tmp_path / "session" / "edge_vla"), private(tmp_path / "run" / "edge_vla")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "session"))
+    monkeypatch.setattr("edge_vla.guard.private.SERVICE", service)
+    assert runtime_folders()[:2] == [mine, service]
+    assert all(
+        folder in {Path(f"/run/user/{os.getuid()}/edge_vla"), Path(f"/tmp/edge_vla-{os.getuid()}")} for folder in runtime_folders()[2:]
     )
-    assert (done.returncode, done.stdout) == (1, "0 told to stop\n")
-    assert str(tmp_path / "edge_vla") in done.stderr
+    monkeypatch.setattr("edge_vla.guard.private.SERVICE", tmp_path / "none")
+    assert runtime_folders()[:1] == [mine]
+    assert tmp_path / "none" not in runtime_folders()
+
+
+def stop_in(folders: list[Path], monkeypatch: pytest.MonkeyPatch) -> int:
+    """`python -m edge_vla.stop` where only these folders are: a test must not stop somebody's robot."""
+    monkeypatch.setattr("edge_vla.guard.stopline.runtime_folders", lambda: folders)
+    monkeypatch.setattr("edge_vla.stop.runtime_folders", lambda: folders)
+    return stop.main()
+
+
+def test_every_folder_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [private(tmp_path / "a"), private(tmp_path / "b")]
+    with StopLine(folders[0]) as one, StopLine(folders[1]) as other:
+        assert stop_in(folders, monkeypatch) == 0
+        assert (one.said(), other.said()) == (True, True)
+    assert capsys.readouterr().out == "2 told to stop\n"
+
+
+def test_nobody_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert stop_in([tmp_path], monkeypatch) == 1
+    said = capsys.readouterr()
+    assert said.out == "0 told to stop\n"
+    assert said.err == f"no guard listens in {tmp_path}\n"
 
 
 @pytest.mark.deadline

@@ -50,7 +50,6 @@ SUBJECTS = {
     "limits": Subject("edge_vla.guard.limits", ("tests/guard/test_limits.py",)),
     "state": Subject("edge_vla.guard.state", ("tests/guard/test_state.py", "tests/guard/test_state_edges.py")),
     "wheels": Subject("edge_vla.guard.wheels", ("tests/guard/test_wheels.py",)),
-    "ramp": Subject("edge_vla.guard.ramp", ("tests/guard/test_ramp.py",)),
     **{name: _base(name) for name in BASES},
 }
 
